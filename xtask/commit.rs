@@ -68,7 +68,7 @@ struct Git<'a> {
 }
 
 impl Git<'_> {
-    fn ask(&self, arguments: &[&str]) -> Option<String> {
+    fn query(&self, arguments: &[&str]) -> Option<String> {
         let output = Command::new("git").current_dir(self.package).args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned())
@@ -76,15 +76,16 @@ impl Git<'_> {
 
     /// Whether it is ours: sources without Git may have been unpacked inside of somebody else's checkout.
     fn is_ours(&self) -> bool {
-        self.ask(&["ls-files", "--error-unmatch", "Cargo.toml"]).is_some()
+        self.query(&["ls-files", "--error-unmatch", "Cargo.toml"]).is_some()
     }
 
     /// Its commit; `-modified` where what the program is built from differs from it. Cargo runs this again when either changes.
     fn commit(&self) -> Option<String> {
-        let commit = self.ask(&["rev-parse", "HEAD"]).filter(|commit| is_commit(commit) && self.is_ours())?;
-        let branch = self.ask(&["symbolic-ref", "--quiet", "HEAD"]);
+        let commit =
+            self.query(&["rev-parse", "HEAD"]).filter(|commit| is_commit(commit) && self.is_ours())?;
+        let branch = self.query(&["symbolic-ref", "--quiet", "HEAD"]);
         for file in ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
-            let file = self.package.join(self.ask(&["rev-parse", "--git-path", file])?);
+            let file = self.package.join(self.query(&["rev-parse", "--git-path", file])?);
             // A path that does not exist would be new at each build.
             if file.exists() {
                 println!("cargo::rerun-if-changed={}", file.display());
@@ -94,12 +95,12 @@ impl Git<'_> {
         for source in sources {
             println!("cargo::rerun-if-changed={}", self.package.join(source).display());
         }
-        let changes = self.ask(&[&["status", "--porcelain", "--"], &sources[..]].concat())?;
+        let changes = self.query(&[&["status", "--porcelain", "--"], &sources[..]].concat())?;
         Some(if changes.is_empty() { commit } else { format!("{commit}-modified") })
     }
 
     /// When the commit was made: the same for everybody who builds it.
     fn time(&self) -> Option<u64> {
-        self.ask(&["log", "-1", "--format=%ct"]).filter(|_| self.is_ours())?.parse().ok()
+        self.query(&["log", "-1", "--format=%ct"]).filter(|_| self.is_ours())?.parse().ok()
     }
 }

@@ -73,18 +73,18 @@ impl Console {
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
         if !self.json() {
-            return self.document(&text());
+            return self.print(&text());
         }
         let mut json = serde_json::to_string_pretty(value).map_err(|e| Failure::other(e.to_string()))?;
         json.push('\n');
-        self.document(&json)
+        self.print(&json)
     }
 
-    /// Writes a document that has one form only.
+    /// Writes a text that has one form only.
     ///
     /// # Errors
     /// As for [`Self::result`].
-    pub(crate) fn document(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => Ok(()),

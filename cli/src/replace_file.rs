@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files that are replaced as a whole: whoever reads one finds the old content or the new one, also after a loss of power.
+//! Files that are replaced as one: whoever reads one finds the old content or the new one, also after a loss of power.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

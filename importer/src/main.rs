@@ -33,7 +33,7 @@ enum Command {
         #[arg(long, default_value = "/etc/krs/config.yaml", value_name = "FILE")]
         config: Utf8PathBuf,
     },
-    /// Runs inside a copy Job: copies what the task says and proves it.
+    /// Runs inside a copy Job: copies what the task says and verifies it.
     Copy {
         /// The task, as JSON; the importer writes it.
         #[arg(long, value_name = "JSON")]
@@ -54,7 +54,7 @@ enum Command {
 }
 
 /// Keeps requests with their credentials out of the log, whatever filter is asked for: libraries say only what they say to
-/// everybody. `kube_client` logs whole objects that it cannot read, Secrets too, and says nothing that its errors do not
+/// everybody. `kube_client` logs complete objects that it cannot read, Secrets too, and says nothing that its errors do not
 /// say. `kube_runtime` sees no request, and warns again and again of what `controller` reports once.
 fn discreet() -> FilterFn<fn(&Metadata<'_>) -> bool> {
     filter_fn(|event| match event.target().split("::").next().unwrap_or_default() {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn no_login_is_logged_even_at_trace() {
+    fn no_credentials_are_logged_even_at_trace() {
         let log = Log::default();
         let writer = log.clone();
         let filter = EnvFilter::try_new("trace,hyper::proto=trace,[HTTP]=trace").unwrap();

@@ -187,7 +187,7 @@ pub struct DestinationTls {
     #[x_kube(validation = rule(schema::OBJECT_NAME, message::CONFIG_MAP_NAME))]
     pub ca_config_map_name: Option<String>,
 
-    /// Accepts any certificate. Credentials are then sent to whoever answers.
+    /// Accepts any certificate. Credentials are then sent to any server that answers.
     #[serde(default)]
     pub insecure_skip_verify: bool,
 

@@ -22,8 +22,8 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command.stderr(Stdio::piped()).output().map_err(|error| cannot_start(command, &error))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{} failed: {}\n{}", shown(command), output.status, said.trim_end()).into());
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} failed: {}\n{}", shown(command), output.status, message.trim_end()).into());
     }
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -31,11 +31,11 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// Builds with cargo and answers the program of this name that was built, wherever cargo puts it.
 pub fn executable(cargo: &mut Command, name: &str) -> Result<PathBuf> {
     // Errors and progress still reach the person who waits.
-    let said = cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
-    if !said.status.success() {
-        return Err(format!("{} failed: {}", shown(cargo), said.status).into());
+    let output = cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("{} failed: {}", shown(cargo), output.status).into());
     }
-    String::from_utf8_lossy(&said.stdout)
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["name"] == name)
@@ -59,20 +59,20 @@ pub fn quiet_within(command: &mut Command, limit: Duration) -> Result<()> {
         .spawn()
         .map_err(|error| cannot_start(command, &error))?;
     let stderr = child.stderr.take();
-    let said = thread::spawn(move || {
-        let mut said = Vec::new();
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
         if let Some(stderr) = stderr {
-            let _ = stderr.take(64 << 10).read_to_end(&mut said);
+            let _ = stderr.take(64 << 10).read_to_end(&mut bytes);
         }
-        String::from_utf8_lossy(&said).into_owned()
+        String::from_utf8_lossy(&bytes).into_owned()
     });
     loop {
         if let Some(status) = child.try_wait()? {
             if status.success() {
                 return Ok(());
             }
-            let said = said.join().unwrap_or_default();
-            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+            let message = reader.join().unwrap_or_default();
+            let last = message.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
             return Err(format!("{} failed: {status}: {}", shown(command), last.trim()).into());
         }
         if start.elapsed() > limit {

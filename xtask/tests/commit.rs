@@ -10,12 +10,12 @@ use std::process::Command;
 const COMMITTED: u64 = 1_700_000_000;
 
 /// A checkout as ours: a package `cli` beside the core, with the build script compiled.
-struct Place {
+struct Checkout {
     folder: tempfile::TempDir,
     script: PathBuf,
 }
 
-impl Place {
+impl Checkout {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
@@ -58,7 +58,7 @@ impl Place {
     }
 
     /// What the script tells cargo, for a build with this profile.
-    fn say(&self, sources: &Path, profile: &str, given: Option<&str>) -> Said {
+    fn build(&self, sources: &Path, profile: &str, given: Option<&str>) -> BuildOutput {
         let package = sources.join("cli");
         let mut script = Command::new(&self.script);
         script.current_dir(&package).env("CARGO_MANIFEST_DIR", &package).env("PROFILE", profile);
@@ -70,13 +70,13 @@ impl Place {
         script.env("GIT_CEILING_DIRECTORIES", self.folder.path().parent().unwrap());
         let output = script.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Said(String::from_utf8(output.stdout).unwrap())
+        BuildOutput(String::from_utf8(output.stdout).unwrap())
     }
 }
 
-struct Said(String);
+struct BuildOutput(String);
 
-impl Said {
+impl BuildOutput {
     fn all(&self, key: &str) -> Vec<&str> {
         self.0.lines().filter_map(|line| line.strip_prefix(key)).collect()
     }
@@ -96,87 +96,87 @@ impl Said {
 
 #[test]
 fn a_release_names_the_commit_of_its_sources() {
-    let place = Place::new();
-    let commit = place.commit();
-    let said = place.say(&place.sources(), "release", None);
-    assert_eq!(said.commit(), commit);
-    assert_eq!(said.version(), format!("1.2.3 (commit {})", &commit[..12]));
+    let checkout = Checkout::new();
+    let commit = checkout.commit();
+    let output = checkout.build(&checkout.sources(), "release", None);
+    assert_eq!(output.commit(), commit);
+    assert_eq!(output.version(), format!("1.2.3 (commit {})", &commit[..12]));
     // What no program is built from does not matter.
-    fs::write(place.sources().join("README.md"), "other").unwrap();
-    assert_eq!(place.say(&place.sources(), "release", None).commit(), commit);
+    fs::write(checkout.sources().join("README.md"), "other").unwrap();
+    assert_eq!(checkout.build(&checkout.sources(), "release", None).commit(), commit);
 }
 
 #[test]
 fn a_release_of_changed_sources_says_so() {
-    let place = Place::new();
-    let commit = place.commit();
+    let checkout = Checkout::new();
+    let commit = checkout.commit();
     for file in ["src/lib.rs", "cli/src/new.rs", "Cargo.lock"] {
-        fs::write(place.sources().join(file), "other").unwrap();
-        let said = place.say(&place.sources(), "release", None);
-        assert_eq!(said.commit(), format!("{commit}-modified"), "{file}");
-        assert_eq!(said.version(), format!("1.2.3 (commit {}, modified)", &commit[..12]), "{file}");
-        place.git(&place.sources(), &["stash", "--quiet", "--include-untracked"]);
+        fs::write(checkout.sources().join(file), "other").unwrap();
+        let output = checkout.build(&checkout.sources(), "release", None);
+        assert_eq!(output.commit(), format!("{commit}-modified"), "{file}");
+        assert_eq!(output.version(), format!("1.2.3 (commit {}, modified)", &commit[..12]), "{file}");
+        checkout.git(&checkout.sources(), &["stash", "--quiet", "--include-untracked"]);
     }
 }
 
 #[test]
 fn a_release_without_git_or_inside_of_another_checkout_says_that_it_does_not_know() {
-    let place = Place::new();
-    let said = place.say(&place.sources(), "release", None);
-    assert_eq!((said.commit(), said.version()), ("unknown", "1.2.3 (commit unknown)"));
+    let checkout = Checkout::new();
+    let output = checkout.build(&checkout.sources(), "release", None);
+    assert_eq!((output.commit(), output.version()), ("unknown", "1.2.3 (commit unknown)"));
     // Unpacked below a checkout that does not track it.
-    fs::write(place.folder.path().join(".gitignore"), "/sources\n").unwrap();
-    place.git(place.folder.path(), &["init", "--quiet"]);
-    place.git(place.folder.path(), &["add", ".gitignore"]);
-    place.git(place.folder.path(), &["commit", "--quiet", "--message", "another project"]);
-    assert_eq!(place.say(&place.sources(), "release", None).commit(), "unknown");
+    fs::write(checkout.folder.path().join(".gitignore"), "/sources\n").unwrap();
+    checkout.git(checkout.folder.path(), &["init", "--quiet"]);
+    checkout.git(checkout.folder.path(), &["add", ".gitignore"]);
+    checkout.git(checkout.folder.path(), &["commit", "--quiet", "--message", "another project"]);
+    assert_eq!(checkout.build(&checkout.sources(), "release", None).commit(), "unknown");
 }
 
 #[test]
 fn two_builds_of_one_commit_have_the_same_time_and_no_other_build_has_one_of_the_future() {
-    let place = Place::new();
+    let checkout = Checkout::new();
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let before = now();
-    let without_git = place.say(&place.sources(), "release", None).built();
+    let without_git = checkout.build(&checkout.sources(), "release", None).built();
     assert!((before..=now()).contains(&without_git));
-    place.commit();
-    assert_eq!(place.say(&place.sources(), "release", None).built(), COMMITTED);
-    assert!((before..=now()).contains(&place.say(&place.sources(), "debug", None).built()));
+    checkout.commit();
+    assert_eq!(checkout.build(&checkout.sources(), "release", None).built(), COMMITTED);
+    assert!((before..=now()).contains(&checkout.build(&checkout.sources(), "debug", None).built()));
 }
 
 #[test]
 fn a_commit_that_is_given_holds_where_there_is_no_git_and_must_be_one() {
-    let place = Place::new();
+    let checkout = Checkout::new();
     let given = "0123456789abcdef0123456789abcdef01234567";
-    let said = place.say(&place.sources(), "release", Some(given));
-    assert_eq!((said.commit(), said.version()), (given, "1.2.3 (commit 0123456789ab)"));
-    assert_eq!(place.say(&place.sources(), "release", Some("")).commit(), "unknown");
+    let output = checkout.build(&checkout.sources(), "release", Some(given));
+    assert_eq!((output.commit(), output.version()), (given, "1.2.3 (commit 0123456789ab)"));
+    assert_eq!(checkout.build(&checkout.sources(), "release", Some("")).commit(), "unknown");
     for wrong in ["main", "0123456", &given.to_uppercase()] {
-        let said = place.say(&place.sources(), "release", Some(wrong));
-        assert_eq!(said.all("cargo::error=").len(), 1, "{wrong}: {}", said.0);
+        let output = checkout.build(&checkout.sources(), "release", Some(wrong));
+        assert_eq!(output.all("cargo::error=").len(), 1, "{wrong}: {}", output.0);
     }
 }
 
 #[test]
 fn a_development_build_is_called_that_and_is_not_built_again_after_a_commit() {
-    let place = Place::new();
-    place.commit();
-    let said = place.say(&place.sources(), "debug", None);
-    assert_eq!((said.commit(), said.version()), ("development", "1.2.3 (development build)"));
-    assert!(said.all("cargo::rerun-if-changed=").is_empty(), "{}", said.0);
+    let checkout = Checkout::new();
+    checkout.commit();
+    let output = checkout.build(&checkout.sources(), "debug", None);
+    assert_eq!((output.commit(), output.version()), ("development", "1.2.3 (development build)"));
+    assert!(output.all("cargo::rerun-if-changed=").is_empty(), "{}", output.0);
 }
 
 #[test]
 fn cargo_runs_the_script_again_when_the_commit_or_the_sources_change_and_not_each_time() {
-    let place = Place::new();
-    place.commit();
-    let tree = place.folder.path().join("worktree");
-    place.git(&place.sources(), &["worktree", "add", "--quiet", tree.to_str().unwrap()]);
-    for sources in [place.sources(), tree] {
-        let said = place.say(&sources, "release", None);
-        let watched = said.all("cargo::rerun-if-changed=");
+    let checkout = Checkout::new();
+    checkout.commit();
+    let tree = checkout.folder.path().join("worktree");
+    checkout.git(&checkout.sources(), &["worktree", "add", "--quiet", tree.to_str().unwrap()]);
+    for sources in [checkout.sources(), tree] {
+        let output = checkout.build(&sources, "release", None);
+        let watched = output.all("cargo::rerun-if-changed=");
         // A path that does not exist is new to cargo at each build.
-        assert!(watched.iter().all(|path| Path::new(path).exists()), "{}", said.0);
+        assert!(watched.iter().all(|path| Path::new(path).exists()), "{}", output.0);
         for path in ["src", "Cargo.toml", "Cargo.lock"] {
             let path = fs::canonicalize(sources.join(path)).unwrap();
             assert!(watched.iter().any(|watched| fs::canonicalize(watched).unwrap() == path), "{path:?}");
@@ -185,7 +185,7 @@ fn cargo_runs_the_script_again_when_the_commit_or_the_sources_change_and_not_eac
             paths.iter().map(|path| fs::metadata(path).unwrap().modified().unwrap()).max().unwrap()
         };
         let before = newest(&watched);
-        place.git(&sources, &["commit", "--quiet", "--allow-empty", "--message", "next"]);
-        assert!(newest(&watched) > before, "a commit changes nothing of {}", said.0);
+        checkout.git(&sources, &["commit", "--quiet", "--allow-empty", "--message", "next"]);
+        assert!(newest(&watched) > before, "a commit changes nothing of {}", output.0);
     }
 }

@@ -39,7 +39,7 @@ use crate::exit;
 /// Carries the container images that a Git checkout lists into sites without a network.
 ///
 /// On the connected side `krs bundle` writes one archive of everything that the EdgeImageSets of a checkout name.
-/// At the site `krs verify` verifies it and `krs push` copies it into the registry, straight from the archive.
+/// At the site `krs verify` verifies it and `krs push` copies it into the registry, directly from the archive.
 #[derive(Debug, Parser)]
 #[command(
     name = "krs",

@@ -92,7 +92,7 @@ pub(crate) struct InspectArgs {
     pub(crate) public_keys: PublicKeys,
 }
 
-/// Push all images of a bundle to a registry, straight from the archive
+/// Push all images of a bundle to a registry, directly from the archive
 ///
 /// What the registry has already is not sent again; blobs that it has in another repository are linked. An image
 /// gets its tags only when all of it is there and was read back. Without a registry each set goes to its own
@@ -151,7 +151,7 @@ pub(crate) enum PushReferrers {
     Required,
 }
 
-/// Serve a bundle as a read-only registry, straight from the archive
+/// Serve a bundle as a read-only registry, directly from the archive
 ///
 /// Images can be pulled by the names that they have in the sets (docker.io/library/nginx) and at the edge
 /// (library/nginx), by tag and by digest. Ctrl-C ends it.

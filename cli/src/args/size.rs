@@ -22,14 +22,15 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         "TiB" => 1 << 40,
         _ => return Err(bad()),
     };
-    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let (integer, part) = number.split_once('.').unwrap_or((number, "0"));
     // Three digits after the point are more than anybody means.
     if part.is_empty() || part.len() > 3 {
         return Err(bad());
     }
     let thousandths = format!("{part:0<3}").parse::<u64>().map_err(|_| bad())?;
-    let whole = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(unit)).ok_or_else(bad)?;
-    let bytes = whole.checked_add(unit * thousandths / 1000);
+    let integer =
+        integer.parse::<u64>().ok().and_then(|integer| integer.checked_mul(unit)).ok_or_else(bad)?;
+    let bytes = integer.checked_add(unit * thousandths / 1000);
     bytes.filter(|bytes| *bytes > 0).ok_or_else(bad)
 }
 

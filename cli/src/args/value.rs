@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_its_parts_is_answered_with_a_whole_one() {
+    fn an_address_without_its_parts_is_answered_with_a_complete_one() {
         for (wrong, help) in
             [("5000", "127.0.0.1:5000"), (":6000", "0.0.0.0:6000"), ("localhost:7000", "[::]:7000")]
         {

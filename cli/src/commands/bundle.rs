@@ -27,7 +27,7 @@ use super::{catalog, files, keys, output, policy, registries, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{BundleReport, Done, Facts, Outlook, Signed, count};
+use crate::report::{BundleReport, Done, Facts, Forecast, Signed, count};
 
 /// `krs plan`
 pub(super) fn plan_only(args: &PlanOnlyArgs, console: &Console) -> Result<(), Failure> {
@@ -49,8 +49,8 @@ fn show_plan(
     run.remark_names(&resolved, console);
     run.remark_sources(&resolved, &plan, console);
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
-    let outlook = Outlook::new(&plan, args.volume_size, target, rate);
-    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None)?;
+    let forecast = Forecast::new(&plan, args.volume_size, target, rate);
+    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, forecast, None)?;
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
@@ -130,8 +130,8 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     }
     args.plan.catalog.as_deref().map_or(Ok(()), |catalog| catalog::record(catalog, &bundle, console))?;
     let done = Done { elapsed, statistics: run.client.statistics(), pulled, bundle };
-    let outlook = Outlook::default();
-    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, Some(done))?;
+    let forecast = Forecast::default();
+    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, forecast, Some(done))?;
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
@@ -188,7 +188,7 @@ fn warn_of_images(resolved: &Resolved, console: &Console) {
     }
 }
 
-/// A bundle that lacks images is no success, whoever wanted it so.
+/// A bundle without some of its images is no success, even if that was asked for.
 fn incomplete(resolved: &Resolved) -> Result<(), Failure> {
     if resolved.missing.is_empty() {
         return Ok(());
@@ -220,7 +220,7 @@ struct Run {
     /// Bundles that were made before.
     earlier: Vec<Earlier>,
     /// What was asked for.
-    asked: String,
+    requested: String,
 }
 
 impl Run {
@@ -247,7 +247,7 @@ impl Run {
             require_platforms: args.require_platforms,
             sources: files::sources(&args.from)?,
         };
-        let asked = args.paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
+        let requested = args.paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
         Ok(Self {
             loaded,
             merged,
@@ -257,7 +257,7 @@ impl Run {
             progress,
             client,
             earlier: Vec::new(),
-            asked,
+            requested,
         })
     }
 
@@ -276,7 +276,7 @@ impl Run {
     /// Says what must be known about the sequence, and puts it among the warnings of the report.
     fn remark_sequence(&mut self, plan: &Plan, console: &Console) -> Result<(), Failure> {
         let chosen = self.options.sequence.is_some();
-        let remarks = sequence::remarks(plan, &self.earlier, chosen, &self.asked)?;
+        let remarks = sequence::remarks(plan, &self.earlier, chosen, &self.requested)?;
         remarks.iter().for_each(|remark| console.important(&remark.message));
         self.loaded.warnings.extend(remarks);
         Ok(())
@@ -367,14 +367,14 @@ fn digests(resolved: &Resolved) -> HashMap<&Reference, Digest> {
 }
 
 /// Each once, sorted, as sets have them.
-fn platforms(asked: &[Platform]) -> Vec<Platform> {
-    let mut platforms = asked.to_vec();
+fn platforms(requested: &[Platform]) -> Vec<Platform> {
+    let mut platforms = requested.to_vec();
     platforms.sort_unstable();
     platforms.dedup();
     platforms
 }
 
-/// A time, a date (its beginning in UTC), or a duration from now; in whole seconds.
+/// A time, a date (its beginning in UTC), or a duration from now; in full seconds.
 fn not_after(text: &str) -> Result<Timestamp, Failure> {
     let utc = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
     let from_now =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A file with credentials on disk: read whole, and replaced whole by one that only its owner can read.
+//! A file with credentials on disk: read completely, and replaced as one by a file that only its owner can read.
 
 use std::{fs, io};
 

@@ -71,11 +71,11 @@ pub(super) fn diff(args: &DiffArgs, console: &Console) -> Result<(), Failure> {
     let (before, after) = (side(&args.before)?, side(&args.after)?);
     let progress = console.progress();
     let client = registries::client(&args.registry, &progress)?;
-    let look = Look { args, client: &client, console, progress: &progress, names: &names };
+    let reader = Reader { args, client: &client, console, progress: &progress, names: &names };
     let differences = runtime()?.block_on(async {
-        let (before, after) = (look.ask(before).await?, look.ask(after).await?);
-        let before = look.resolve(before, &after).await?;
-        let after = look.resolve(after, &before).await?;
+        let (before, after) = (reader.read(before).await?, reader.read(after).await?);
+        let before = reader.resolve(before, &after).await?;
+        let after = reader.resolve(after, &before).await?;
         Ok::<_, Failure>(compare(before.stock(), after.stock()))
     })?;
     let same = differences.is_empty();
@@ -116,13 +116,13 @@ fn side(text: &str, names: &mut Names, console: &Console) -> Result<Side, Failur
     })
 }
 
-/// A side that was asked, with the checkout that it comes from.
-enum Asked {
+/// What a side has, with the checkout that it comes from.
+enum Contents {
     Stock(Stock),
     Checkout(Stock, Box<LoadedSets>),
 }
 
-impl Asked {
+impl Contents {
     const fn stock(&self) -> &Stock {
         match self {
             Self::Stock(stock) | Self::Checkout(stock, _) => stock,
@@ -130,7 +130,7 @@ impl Asked {
     }
 }
 
-struct Look<'a> {
+struct Reader<'a> {
     args: &'a DiffArgs,
     client: &'a Client,
     console: &'a Console,
@@ -138,11 +138,11 @@ struct Look<'a> {
     names: &'a Names,
 }
 
-impl Look<'_> {
-    async fn ask(&self, side: Side) -> Result<Asked, Failure> {
+impl Reader<'_> {
+    async fn read(&self, side: Side) -> Result<Contents, Failure> {
         let destination = match side {
-            Side::Known(stock) => return Ok(Asked::Stock(stock)),
-            Side::Checkout(loaded) => return Ok(Asked::Checkout(Stock::of_sets(&loaded, None), loaded)),
+            Side::Known(stock) => return Ok(Contents::Stock(stock)),
+            Side::Checkout(loaded) => return Ok(Contents::Checkout(Stock::of_sets(&loaded, None), loaded)),
             Side::Registry(destination) => destination,
         };
         let options = ScanOptions {
@@ -158,17 +158,17 @@ impl Look<'_> {
             .help("name the EdgeImageSets with --set"));
         }
         let registry = &destination.registry;
-        let look = scan_registry(self.client, registry, &options, Timestamp::now(), self.progress.as_ref());
-        let (receipt, incomplete) = look.await?;
+        let scan = scan_registry(self.client, registry, &options, Timestamp::now(), self.progress.as_ref());
+        let (receipt, incomplete) = scan.await?;
         receipt::warn(&incomplete, self.console);
-        Ok(Asked::Stock(Stock::of_receipt(&receipt, destination.prefix.as_ref())))
+        Ok(Contents::Stock(Stock::of_receipt(&receipt, destination.prefix.as_ref())))
     }
 
     /// Asks the source registries about a checkout, where the other side does not know its images.
-    async fn resolve(&self, side: Asked, other: &Asked) -> Result<Asked, Failure> {
-        let Asked::Checkout(stock, loaded) = side else { return Ok(side) };
+    async fn resolve(&self, side: Contents, other: &Contents) -> Result<Contents, Failure> {
+        let Contents::Checkout(stock, loaded) = side else { return Ok(side) };
         if self.args.offline || stock.is_known_with(other.stock()) {
-            return Ok(Asked::Stock(stock));
+            return Ok(Contents::Stock(stock));
         }
         let merged = set::merge(&loaded.sets)?;
         let options = ResolveOptions {
@@ -178,14 +178,14 @@ impl Look<'_> {
             sources: Vec::new(),
         };
         let resolved = resolve(self.client, &merged, options, self.progress).await?;
-        Ok(Asked::Stock(Stock::of_sets(&loaded, Some(&resolved))))
+        Ok(Contents::Stock(Stock::of_sets(&loaded, Some(&resolved))))
     }
 }
 
 fn text(report: &Report) -> String {
     let mut table = Table::new(&[
         ("", Align::Left),
-        ("AT THE EDGE", Align::Left),
+        ("EDGE REGISTRY", Align::Left),
         ("NEW", Align::Right),
         ("BLOBS", Align::Right),
     ]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files that are read and written whole, and bundles that are opened without asking who made them.
+//! Files that are read and written completely, and bundles that are opened without asking who made them.
 
 use std::fs::File;
 use std::io::Read as _;

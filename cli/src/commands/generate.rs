@@ -12,14 +12,14 @@ use crate::diagnostic::Failure;
 pub(super) fn crd(console: &Console) -> Result<(), Failure> {
     let sets = crd::edge_image_set_crd_yaml().map_err(Failure::other)?;
     let bundles = crd::image_bundle_crd_yaml().map_err(Failure::other)?;
-    console.document(&format!("---\n{}\n---\n{}\n", sets.trim_end(), bundles.trim_end()))
+    console.print(&format!("---\n{}\n---\n{}\n", sets.trim_end(), bundles.trim_end()))
 }
 
 /// `krs completions`
 pub(super) fn completions(args: &CompletionsArgs, console: &Console) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut with_hints(Cli::command()), "krs", &mut script);
-    console.document(&String::from_utf8_lossy(&script))
+    console.print(&String::from_utf8_lossy(&script))
 }
 
 /// `krs man`
@@ -34,7 +34,7 @@ pub(super) fn man(args: &ManArgs, console: &Console) -> Result<(), Failure> {
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(command).render(&mut page);
     rendered.map_err(|e| Failure::other(format!("cannot write the manual page: {e}")))?;
-    console.document(&with_examples(&String::from_utf8_lossy(&page)))
+    console.print(&with_examples(&String::from_utf8_lossy(&page)))
 }
 
 /// Has shells complete files and folders, by the names of the values.

@@ -9,7 +9,7 @@ use crate::report::InspectReport;
 
 /// `krs inspect`
 pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failure> {
-    // Whoever looks may look at an old bundle too.
+    // An old bundle may be inspected too.
     let policy = Policy { trust: keys::trust(&args.public_keys)?, freshness: Freshness::default() };
     if args.file.is_dir() {
         return drive::inspect(&args.file, &policy, console);

@@ -115,8 +115,8 @@ fn refused(error: &clap::Error) -> u8 {
 /// Writes what the core logs to standard error, where that was asked for.
 fn log(global: &Global) {
     use tracing_subscriber::EnvFilter;
-    let asked = std::env::var("KRS_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = match (asked, global.verbose) {
+    let from_environment = std::env::var("KRS_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = match (from_environment, global.verbose) {
         (Some(filter), _) => filter,
         (None, 0 | 1) => return,
         (None, 2) => "krs_core=debug".to_owned(),

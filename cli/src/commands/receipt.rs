@@ -58,17 +58,17 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
     let omitted = args.format_version.map(|highest| receipt.restrict_to(highest)).unwrap_or_default();
     omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));
     warn(&incomplete, console);
-    let mut document = receipt.encode()?;
-    document.push(b'\n');
+    let mut json = receipt.encode()?;
+    json.push(b'\n');
     let Some(file) = &args.file else {
-        return console.document(&String::from_utf8_lossy(&document));
+        return console.print(&String::from_utf8_lossy(&json));
     };
-    files::replace(file, &document)?;
+    files::replace(file, &json)?;
     let report = report(file, &receipt, &incomplete);
     console.result(&report, || text(&report))
 }
 
-/// The repository for the probe, below the prefix, which may be all that the login may write to.
+/// The repository for the probe, below the prefix, which may be all that the credentials may write to.
 fn probe(args: &ReceiptArgs) -> Result<Option<RepositoryName>, Failure> {
     let name = "krs-probe".parse().map(|name| args.destination.repository(&name));
     let name = name.and_then(|name| name).map_err(|e| Failure::usage(e.to_string()))?;

@@ -8,10 +8,10 @@ use krs_core::registry::{Client, ClientOptions, Keychain, RetryPolicy};
 use crate::args::RegistryArgs;
 use crate::diagnostic::Failure;
 
-/// A client with the logins of this user, whose retries are shown.
+/// A client with the credentials of this user, whose retries are shown.
 ///
 /// # Errors
-/// Logins or certificates that cannot be read.
+/// Credentials or certificates that cannot be read.
 pub(super) fn client(args: &RegistryArgs, progress: &Arc<dyn Progress>) -> Result<Client, Failure> {
     client_with(args, Keychain::from_environment(args.authfile.as_deref())?, progress)
 }

@@ -32,12 +32,16 @@ pub(super) fn remarks(loaded: &LoadedSets, console: &Console) {
     // What was skipped and matters is among the warnings.
     let warned = |file: &str| loaded.warnings.iter().any(|warning| warning.line == 0 && warning.file == file);
     for skipped in loaded.skipped.iter().filter(|skipped| !warned(&skipped.file)) {
-        console.detail(&format!("{} was skipped: it {}", place(&skipped.file, skipped.line), skipped.reason));
+        console.detail(&format!(
+            "{} was skipped: it {}",
+            position(&skipped.file, skipped.line),
+            skipped.reason
+        ));
     }
     warnings(loaded, console);
 }
 
-fn place(file: &str, line: u64) -> String {
+fn position(file: &str, line: u64) -> String {
     let file = krs_core::redact::printable(file, 300);
     if line == 0 { file } else { format!("{file}:{line}") }
 }
@@ -45,7 +49,7 @@ fn place(file: &str, line: u64) -> String {
 /// Says what works and should be better.
 pub(super) fn warnings(loaded: &LoadedSets, console: &Console) {
     for warning in &loaded.warnings {
-        console.warning(&format!("{}: {}", place(&warning.file, warning.line), warning.message));
+        console.warning(&format!("{}: {}", position(&warning.file, warning.line), warning.message));
     }
 }
 

@@ -83,7 +83,7 @@ fn text(report: &Report, elapsed: Duration) -> String {
     let from = if report.read_from_media { "from the media" } else { "perhaps from memory" };
     lines.push(("Read", format!("{hashed} in {took} ({speed}), {from}")));
     let missing = report.facts.missing_images();
-    let lacks = || {
+    let missing_images = || {
         let all = count((report.facts.images() + missing) as u64, "image");
         format!("{missing} of the {all} of its sets {} not in it", if missing == 1 { "is" } else { "are" })
     };
@@ -91,9 +91,9 @@ fn text(report: &Report, elapsed: Duration) -> String {
         (0, true) => "The bundle is complete, undamaged and signed by a key that you trust.".to_owned(),
         (0, false) => "The bundle is complete and undamaged.".to_owned(),
         (_, true) => {
-            format!("The bundle is undamaged and signed by a key that you trust, but {}.", lacks())
+            format!("The bundle is undamaged and signed by a key that you trust, but {}.", missing_images())
         }
-        (_, false) => format!("The bundle is undamaged, but {}.", lacks()),
+        (_, false) => format!("The bundle is undamaged, but {}.", missing_images()),
     };
     let nobody = match (report.trusted, report.facts.is_signed()) {
         (true, _) => "",

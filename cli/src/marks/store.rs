@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the marks are kept: one file in the state folder of the user, replaced as a whole.
+//! Where the marks are kept: one file in the state folder of the user, replaced as one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -205,7 +205,7 @@ impl PushState {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok((folder, file)),
-                // A file system that knows no locks: what is replaced as a whole is whole all the same.
+                // A file system that knows no locks: what is replaced as one is complete all the same.
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                     return Ok((folder, file));
                 }

@@ -19,7 +19,7 @@ const SMALL: u64 = 1 << 20;
 /// Most characters of an image's name, so that a line of a blob has at most 80 columns.
 const NAME: usize = 32;
 
-/// Bars on a terminal: one for the whole, and a line for each blob that is on its way.
+/// Bars on a terminal: one for everything, and a line for each blob that is on its way.
 #[derive(Debug)]
 pub(crate) struct Bars {
     area: MultiProgress,

@@ -20,7 +20,7 @@ pub(crate) use messages::Messages;
 /// How often a line is written where there are no bars.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// What an activity is called while it goes on.
+/// What an activity is called while it continues.
 const fn name(activity: Activity) -> &'static str {
     match activity {
         Activity::Resolve => "Resolving",

@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
+use super::forecast::Forecast;
 use super::human::{count, duration, rate, retries, seconds, size};
 use super::images::{self, ImageFacts, Input, MissingFacts, Referrer};
-use super::outlook::Outlook;
-use super::sets::Place;
+use super::sets::FileRemark;
 use super::table::facts;
 
 /// A bundle that was written, or would be.
@@ -26,10 +26,10 @@ pub(crate) struct BundleReport {
     dry_run: bool,
     #[serde(flatten)]
     facts: Facts,
-    /// Bytes that have to be fetched besides the documents.
+    /// Bytes that have to be fetched besides the manifests.
     fetch_bytes: u64,
     #[serde(flatten)]
-    outlook: Outlook,
+    forecast: Forecast,
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<Run>,
     images: Vec<ImageFacts>,
@@ -41,7 +41,7 @@ pub(crate) struct BundleReport {
     /// Fields that a site with an older krs could not read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     omitted: Vec<String>,
-    warnings: Vec<Place>,
+    warnings: Vec<FileRemark>,
 }
 
 /// What comes from a local source, and not from a registry.
@@ -63,8 +63,9 @@ impl From<&SourceShare> for SourceFacts {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Left {
-    /// Whether registries were asked for it.
-    asked: bool,
+    /// Whether registries were queried for them.
+    #[serde(rename = "asked")]
+    is_queried: bool,
     /// How many of which artifact type.
     referrers: BTreeMap<String, usize>,
 }
@@ -72,11 +73,11 @@ struct Left {
 impl Left {
     fn new(left: &LeftBehind) -> Option<Self> {
         let referrers = left.by_type.iter().map(|(kind, digests)| (kind.clone(), digests.len())).collect();
-        (left.unasked || !left.by_type.is_empty()).then_some(Self { asked: !left.unasked, referrers })
+        (left.unasked || !left.by_type.is_empty()).then_some(Self { is_queried: !left.unasked, referrers })
     }
 
     fn text(&self) -> String {
-        if !self.asked {
+        if !self.is_queried {
             return "signatures, SBOMs and attestations were not looked for (--referrers none)".to_owned();
         }
         let total = self.referrers.values().sum::<usize>();
@@ -126,14 +127,14 @@ impl BundleReport {
         loaded: &LoadedSets,
         resolved: &Resolved,
         plan: &Plan,
-        outlook: Outlook,
+        forecast: Forecast,
         done: Option<Done>,
     ) -> Result<Self, BundleError> {
         let input = |image| {
             let image: &ResolvedImage = image;
             Input {
                 reference: &image.reference,
-                asked: &image.platforms,
+                requested: &image.platforms,
                 artifact_type: image.artifact_type.as_deref(),
                 root: &image.root,
                 closure: &image.closure,
@@ -167,7 +168,7 @@ impl BundleReport {
             dry_run: done.is_none(),
             facts,
             fetch_bytes: plan.fetch_size(),
-            outlook,
+            forecast,
             run: done.map(|Done { elapsed, statistics, pulled, .. }| Run {
                 elapsed_seconds: seconds(elapsed),
                 bytes_received: statistics.bytes_received,
@@ -183,13 +184,13 @@ impl BundleReport {
             sources: plan.sources.iter().map(SourceFacts::from).collect(),
             left_behind: Left::new(&resolved.left_behind),
             omitted: plan.omitted.iter().map(ToString::to_string).collect(),
-            warnings: loaded.warnings.iter().map(Place::from).collect(),
+            warnings: loaded.warnings.iter().map(FileRemark::from).collect(),
         })
     }
 
     /// What stands in the way of writing what is planned.
     pub(crate) fn obstacle(&self) -> Option<String> {
-        self.outlook.obstacle()
+        self.forecast.obstacle()
     }
 
     /// For people.
@@ -217,7 +218,7 @@ impl BundleReport {
         } else {
             lines.retain(|(name, _)| *name != "Signed by");
             lines.push(("To fetch", size(self.fetch_bytes)));
-            lines.extend(self.outlook.lines());
+            lines.extend(self.forecast.lines());
         }
         for SourceFacts { source, image_count, bytes } in &self.sources {
             let images = count(*image_count as u64, "image");

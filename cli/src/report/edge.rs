@@ -183,7 +183,7 @@ impl TagCounts {
 fn table(destination: &Destination, targets: &[Target], states: &[TagState], moves: &str) -> String {
     let registry = &destination.registry;
     let mut table =
-        Table::new(&[("AT THE EDGE", Align::Left), ("DIGEST", Align::Left), ("IMAGE", Align::Left)]);
+        Table::new(&[("EDGE REGISTRY", Align::Left), ("DIGEST", Align::Left), ("IMAGE", Align::Left)]);
     for target in targets {
         let from = target.references.first().map(|reference| short_name(reference)).unwrap_or_default();
         for tag in &target.tags {

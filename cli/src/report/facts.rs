@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is said of a bundle as a whole.
+//! What a report says of a bundle.
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::human::{count, size};
 
-/// A bundle as a whole.
+/// A bundle as one.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Facts {

@@ -26,7 +26,7 @@ const MAX_CONFIGS: usize = 100;
 #[derive(Debug)]
 pub(super) struct Input<'a> {
     pub(super) reference: &'a Reference,
-    pub(super) asked: &'a [Platform],
+    pub(super) requested: &'a [Platform],
     pub(super) artifact_type: Option<&'a str>,
     pub(super) root: &'a Descriptor,
     pub(super) closure: &'a Closure,
@@ -146,7 +146,7 @@ pub(super) fn describe<'a>(
         }
     }
     let describe = |input: &Input<'_>| {
-        let names = names.get(&(input.reference, input.asked)).cloned().unwrap_or_default();
+        let names = names.get(&(input.reference, input.requested)).cloned().unwrap_or_default();
         describe_one(input, manifests, &shared, names.into_iter().collect())
     };
     inputs.iter().map(describe).collect()
@@ -161,7 +161,7 @@ fn describe_one(
     let content = input.closure.manifests.iter().chain(&input.closure.blobs);
     let mut here = digests(input.closure);
     here.extend(input.referrers.iter().flat_map(|referrer| digests(referrer.closure)));
-    let mut tree = Tree { manifests, shared, here, seen: HashSet::new() };
+    let mut tree = Tree { manifests, shared, here, visited: HashSet::new() };
     let mut nodes = vec![tree.node(input.root)];
     nodes.extend(input.referrers.iter().map(|referrer| {
         // Where only a tag says what it refers to, its document does not.
@@ -176,7 +176,7 @@ fn describe_one(
         artifact_type: input.artifact_type.map(ToOwned::to_owned),
         platforms: platforms(input, manifests),
         platforms_not_read: false,
-        chosen_platforms: input.asked.iter().map(ToString::to_string).collect(),
+        chosen_platforms: input.requested.iter().map(ToString::to_string).collect(),
         size: input.closure.size()
             + input.referrers.iter().map(|referrer| referrer.closure.size()).sum::<u64>(),
         shared_bytes: content
@@ -205,8 +205,8 @@ fn kind(input: &Input<'_>, manifests: &Manifests) -> &'static str {
 fn platforms(input: &Input<'_>, manifests: &Manifests) -> Vec<String> {
     let here = digests(input.closure);
     let mut platforms = Vec::new();
-    for document in input.closure.manifests.iter().rev() {
-        let Ok(ManifestOrIndex::Index(index)) = manifests.read(document) else { continue };
+    for manifest in input.closure.manifests.iter().rev() {
+        let Ok(ManifestOrIndex::Index(index)) = manifests.read(manifest) else { continue };
         let children = index.manifests.iter().filter(|child| here.contains(&child.digest));
         for platform in children.filter_map(Descriptor::runs_on) {
             let platform = platform.to_string();
@@ -269,7 +269,7 @@ struct Tree<'a> {
     shared: &'a BTreeSet<Digest>,
     here: HashSet<Digest>,
     /// Documents whose children were listed; an index that stands in many places is opened in the first.
-    seen: HashSet<Digest>,
+    visited: HashSet<Digest>,
 }
 
 impl Tree<'_> {
@@ -278,11 +278,11 @@ impl Tree<'_> {
         if !oci::is_manifest(&descriptor.media_type) {
             return node;
         }
-        let Ok(document) = self.manifests.read(descriptor) else { return node };
-        node.artifact_type = document.artifact_type().map(ToOwned::to_owned);
-        node.subject = document.subject().map(|subject| subject.digest).or_else(|| descriptor.attests());
-        let first = self.seen.insert(descriptor.digest);
-        match document {
+        let Ok(manifest) = self.manifests.read(descriptor) else { return node };
+        node.artifact_type = manifest.artifact_type().map(ToOwned::to_owned);
+        node.subject = manifest.subject().map(|subject| subject.digest).or_else(|| descriptor.attests());
+        let first = self.visited.insert(descriptor.digest);
+        match manifest {
             ManifestOrIndex::Index(index) => {
                 node.role = "index";
                 if first {

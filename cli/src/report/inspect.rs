@@ -49,7 +49,7 @@ impl InspectReport {
                 (image, bundled);
             Input {
                 reference: &image.reference,
-                asked: &image.platforms,
+                requested: &image.platforms,
                 artifact_type: image.artifact_type.as_deref(),
                 root: &bundled.root,
                 closure: &bundled.closure,
@@ -109,7 +109,7 @@ impl InspectReport {
 
     fn names(&self) -> String {
         let mut table =
-            Table::new(&[("AT THE EDGE", Align::Left), ("DIGEST", Align::Left), ("IMAGE", Align::Left)]);
+            Table::new(&[("EDGE REGISTRY", Align::Left), ("DIGEST", Align::Left), ("IMAGE", Align::Left)]);
         for image in &self.images {
             for name in &image.edge {
                 table.row([name.clone(), image.digest.to_string(), short_name(&image.reference)]);

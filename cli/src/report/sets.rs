@@ -20,9 +20,9 @@ pub(crate) struct SetsReport {
     sets: Vec<Set>,
     /// Distinct images of all sets.
     image_count: usize,
-    warnings: Vec<Place>,
+    warnings: Vec<FileRemark>,
     /// Sets that were found and not read, and why.
-    skipped: Vec<Place>,
+    skipped: Vec<FileRemark>,
     /// YAML and JSON files that ignore files exclude, whether or not they hold sets.
     ignored_files: usize,
     problems: Vec<Problem>,
@@ -44,19 +44,19 @@ struct Set {
 
 /// Something about a place in a file.
 #[derive(Debug, Serialize)]
-pub(crate) struct Place {
+pub(crate) struct FileRemark {
     file: String,
     line: u64,
     message: String,
 }
 
-impl From<&Warning> for Place {
+impl From<&Warning> for FileRemark {
     fn from(warning: &Warning) -> Self {
         Self { file: warning.file.clone(), line: warning.line, message: warning.message.clone() }
     }
 }
 
-impl From<&SkippedFile> for Place {
+impl From<&SkippedFile> for FileRemark {
     fn from(skipped: &SkippedFile) -> Self {
         Self { file: skipped.file.clone(), line: skipped.line, message: skipped.reason.clone() }
     }
@@ -79,8 +79,8 @@ impl SetsReport {
             valid: true,
             sets: loaded.sets.iter().map(set).collect(),
             image_count: merged.images.len(),
-            warnings: loaded.warnings.iter().map(Place::from).collect(),
-            skipped: loaded.skipped.iter().map(Place::from).collect(),
+            warnings: loaded.warnings.iter().map(FileRemark::from).collect(),
+            skipped: loaded.skipped.iter().map(FileRemark::from).collect(),
             ignored_files: loaded.ignored_files,
             problems: Vec::new(),
         }
@@ -113,8 +113,8 @@ impl SetsReport {
             let name = krs_core::set::full_name(set.namespace.as_deref(), &set.name);
             let by_tag =
                 if set.without_digest == 0 { "-".to_owned() } else { set.without_digest.to_string() };
-            let place = format!("{}:{}", set.file, set.line);
-            table.row([name, set.images.to_string(), by_tag, set.destination_registry.clone(), place]);
+            let position = format!("{}:{}", set.file, set.line);
+            table.row([name, set.images.to_string(), by_tag, set.destination_registry.clone(), position]);
         }
         let (sets, images) = (count(self.sets.len() as u64, "set"), count(self.image_count as u64, "image"));
         let valid = sentence(&format!("{sets} with {images}: valid"));

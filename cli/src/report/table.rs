@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 /// Longest cell, in characters; longer ones are cut in the middle, where names differ least. Names of images are
 /// shorter: people copy them from here.
 const WIDEST: usize = 100;
-/// The column of digests: whole where the lines have room for that, else as long as people compare them.
+/// The column of digests: complete where the lines have room for that, else as long as people compare them.
 const DIGEST: &str = "DIGEST";
 /// Digits of a digest that are shown where it does not fit, as [`Digest::short`](krs_core::oci::digest::Digest::short).
 pub(super) const SHORT_DIGEST: usize = 12;
@@ -34,7 +34,7 @@ impl Table {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; cells that it lacks are empty.
+    /// Adds a row; cells that it does not have are empty.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into_iter().map(|cell| shorten(&printable(&cell, 400), WIDEST)).collect());
     }
@@ -135,8 +135,8 @@ fn line_width(widths: &[usize]) -> usize {
 /// program, and names are not cut.
 fn terminal_width() -> Option<usize> {
     let stated = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let asked = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-    stated.or_else(asked).filter(|columns| *columns >= 40)
+    let detected = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    stated.or_else(detected).filter(|columns| *columns >= 40)
 }
 
 /// Cuts the middle out of a text that is wider than `most` columns.
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_whole_where_there_is_room() {
+    fn digests_are_complete_where_there_is_room() {
         let mut table = Table::new(&[("IMAGE", Align::Left), ("DIGEST", Align::Left)]);
         let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
         table.row(["edge.example.com/team/app:1.0".to_owned(), digest.clone()]);
@@ -271,8 +271,8 @@ mod tests {
         assert!(text.starts_with(&format!("Digest\n  {digest}\nSigned by  key-01, ")), "{text}");
         assert!(text.lines().count() > 3 && text.lines().all(|line| line.width() <= 80), "{text}");
         assert!(text.lines().skip(3).all(|line| line.starts_with("           key-01")), "{text}");
-        let whole = fitted_facts(&lines, None);
-        assert_eq!(whole.lines().count(), 2, "a file or a program gets whole lines");
+        let unlimited = fitted_facts(&lines, None);
+        assert_eq!(unlimited.lines().count(), 2, "a file or a program gets complete lines");
         assert_eq!(wrap("one two three", 7, 0, 0), "one two\nthree");
         assert_eq!(wrap("one-that-is-longer two", 7, 0, 2), "one-that-is-longer\n  two");
     }

@@ -34,13 +34,13 @@ fn krs(arguments: &[&str]) -> String {
 }
 
 /// Help without the options that every command has, and without spaces at the ends of lines.
-fn help(command: &str, whole: bool) -> String {
+fn help(command: &str, is_complete: bool) -> String {
     let text = krs(&command.split_whitespace().chain(["--help"]).collect::<Vec<_>>());
     let mut shown = !text.is_empty();
     let mut out = String::new();
     for line in text.lines().map(str::trim_end) {
         if !line.starts_with(' ') && line.ends_with(':') {
-            shown = whole || line != "Output:";
+            shown = is_complete || line != "Output:";
         } else if !line.is_empty() && !line.starts_with(' ') {
             shown = true;
         }
@@ -91,28 +91,28 @@ fn the_reference_of_sets_has_every_field_and_every_rule() {
         fields.insert(name.clone());
     }
     let missing = fields.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect::<Vec<_>>();
-    assert!(missing.is_empty(), "docs/reference/edgeimageset.md lacks {missing:?}");
-    let rows = rules.iter().map(|(place, message)| format!("| `{place}` | {message} |\n"));
+    assert!(missing.is_empty(), "docs/reference/edgeimageset.md does not have {missing:?}");
+    let rows = rules.iter().map(|(field, message)| format!("| `{field}` | {message} |\n"));
     let table = format!("\n| field | message |\n|---|---|\n{}", rows.collect::<String>());
     compare("docs/reference/edgeimageset.md", "<!-- rules: begin -->", "<!-- rules: end -->", &table);
 }
 
 fn collect(
     schema: &serde_json::Value,
-    place: &str,
+    field: &str,
     fields: &mut BTreeSet<String>,
     rules: &mut Vec<(String, String)>,
 ) {
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-        rules.push((place.to_owned(), rule["message"].as_str().unwrap().replace('|', "\\|")));
+        rules.push((field.to_owned(), rule["message"].as_str().unwrap().replace('|', "\\|")));
     }
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-        let below = place.strip_prefix("spec.").or(place.strip_prefix("spec")).unwrap_or(place);
+        let below = field.strip_prefix("spec.").or(field.strip_prefix("spec")).unwrap_or(field);
         let dot = if below.is_empty() { "" } else { "." };
         fields.insert(if below.starts_with("images") { name.clone() } else { format!("{below}{dot}{name}") });
-        collect(schema, &format!("{place}.{name}"), fields, rules);
+        collect(schema, &format!("{field}.{name}"), fields, rules);
     }
     if schema["items"].is_object() {
-        collect(&schema["items"], &format!("{place}[]"), fields, rules);
+        collect(&schema["items"], &format!("{field}[]"), fields, rules);
     }
 }

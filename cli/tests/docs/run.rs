@@ -19,7 +19,7 @@ use crate::{KRS, pages, read, user_pages};
 /// importer/tests/e2e/docs.rs.
 const MAX_NOT_RUN: usize = 8;
 /// Longest that one page may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The registries that the pages name.
 struct World {
@@ -79,10 +79,10 @@ impl World {
         image.digest
     }
 
-    /// A home with a login, and a folder with the checkout. `files` are the page's.
+    /// A home with credentials, and a folder with the checkout. `files` are the page's.
     fn prepare(&self, root: &Utf8Path, files: &[(String, String)]) {
-        let login = base64::engine::general_purpose::STANDARD.encode("robot:s3cret");
-        let config = format!(r#"{{"auths":{{"{}":{{"auth":"{login}"}}}}}}"#, self.source.host());
+        let auth = base64::engine::general_purpose::STANDARD.encode("robot:s3cret");
+        let config = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, self.source.host());
         write(&root.join("home/.docker/config.json"), &config);
         write(&root.join("work/harbor-ca.crt"), self.internal.ca_pem().unwrap());
         for (path, text) in files {
@@ -144,10 +144,10 @@ fn run(world: &World, name: &str, default_files: &[(String, String)]) -> Result<
         match child.try_wait().unwrap() {
             Some(status) if status.success() => return Ok(()),
             Some(status) => break format!("ended with {status}"),
-            None if began.elapsed() > PATIENCE => {
+            None if began.elapsed() > TIMEOUT => {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                break format!("took more than {} s", PATIENCE.as_secs());
+                break format!("took more than {} s", TIMEOUT.as_secs());
             }
             None => std::thread::sleep(Duration::from_millis(10)),
         }

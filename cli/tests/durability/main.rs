@@ -19,18 +19,18 @@ const NAME: &str = "a.krs.tar";
 /// A hint for the next run, which takes it away.
 const JOURNAL: &str = "a.krs.tar.journal";
 
-/// Whether the archive is there; then it must be whole.
+/// Whether the archive is there; then it must be complete.
 #[track_caller]
 fn is_there(site: &Site, files: &Files, when: usize) -> bool {
     let Some(bytes) = files.get(OsStr::new(NAME)) else { return false };
     let copy = site.desk.write("survivor.krs.tar", bytes.as_slice());
-    let said = site.desk.krs(&["verify", copy.as_str()]);
-    assert_eq!(said.code, 0, "power was lost after operation {when}: {said}");
+    let outcome = site.desk.krs(&["verify", copy.as_str()]);
+    assert_eq!(outcome.code, 0, "power was lost after operation {when}: {outcome}");
     true
 }
 
 #[test]
-fn t69_t87_whenever_power_is_lost_the_archive_is_whole_or_not_there() {
+fn t69_t87_whenever_power_is_lost_the_archive_is_complete_or_not_there() {
     let Some(disk) = Disk::mount() else { return };
     let mut site = Site::with_three_images();
     let path = disk.path(NAME);
@@ -66,7 +66,7 @@ fn t69_t87_whatever_a_loss_of_power_leaves_the_next_run_makes_the_same_archive()
     let Some(disk) = Disk::mount() else { return };
     let site = Site::with_three_images();
     site.bundle(disk.path(NAME).as_str(), &[]).ok();
-    let whole = std::fs::read(disk.path(NAME)).unwrap();
+    let intact = std::fs::read(disk.path(NAME)).unwrap();
     let (moments, power_on) = (disk.history(), site.desk.path("power-on"));
     assert!(moments.len() > 10, "{} states", moments.len());
     for (when, files) in moments {
@@ -77,7 +77,7 @@ fn t69_t87_whatever_a_loss_of_power_leaves_the_next_run_makes_the_same_archive()
         let path = power_on.join(NAME);
         site.bundle(path.as_str(), &[]).ok();
         assert!(
-            std::fs::read(&path).unwrap() == whole,
+            std::fs::read(&path).unwrap() == intact,
             "power was lost after operation {when}: {:?}",
             files.keys()
         );
@@ -115,7 +115,7 @@ fn t69_what_did_not_reach_the_disk_is_never_gone_on_with() {
 }
 
 #[test]
-fn t70_t87_a_full_disk_is_said_to_be_one_and_no_archive_is_left() {
+fn t70_t87_a_full_disk_is_reported_to_be_one_and_no_archive_is_left() {
     let Some(disk) = Disk::mount() else { return };
     let site = Site::with_three_images();
     let path = disk.path(NAME);
@@ -132,7 +132,7 @@ fn t70_t87_a_full_disk_is_said_to_be_one_and_no_archive_is_left() {
 }
 
 #[test]
-fn t35_a_sector_that_cannot_be_read_is_an_error_with_its_place() {
+fn t35_a_sector_that_cannot_be_read_is_an_error_with_its_position() {
     let Some(disk) = Disk::mount() else { return };
     let site = Site::with_three_images();
     let path = disk.path(NAME);
@@ -151,7 +151,7 @@ fn t35_a_sector_that_cannot_be_read_is_an_error_with_its_place() {
 }
 
 #[test]
-fn t255_a_drive_that_is_pulled_out_is_said_to_be_gone() {
+fn t255_a_drive_that_is_pulled_out_is_reported_to_be_gone() {
     let Some(disk) = Disk::mount() else { return };
     let site = Site::with_three_images();
     let path = disk.path(NAME);
@@ -164,8 +164,8 @@ fn t255_a_drive_that_is_pulled_out_is_said_to_be_gone() {
     site.push(path.as_str(), &[]).failed(1, &[NAME, help]);
     // While it is written: no space is wanting.
     let other = disk.path("b.krs.tar");
-    let said = site.bundle(other.as_str(), &[]).failed(1, &["cannot write ", "b.krs.tar", help]);
-    assert!(!said.err.contains("free some space"), "{said}");
+    let outcome = site.bundle(other.as_str(), &[]).failed(1, &["cannot write ", "b.krs.tar", help]);
+    assert!(!outcome.err.contains("free some space"), "{outcome}");
     let to = disk.path("");
     site.desk.krs(&["copy", copy.as_str(), to.as_str()]).failed(1, &[help]);
     disk.pull_out(false);
@@ -174,11 +174,11 @@ fn t255_a_drive_that_is_pulled_out_is_said_to_be_gone() {
 }
 
 #[test]
-fn t255_a_drive_that_is_pulled_out_in_the_middle_is_said_to_be_gone() {
+fn t255_a_drive_that_is_pulled_out_in_the_middle_is_reported_to_be_gone() {
     let Some(disk) = Disk::mount() else { return };
     let site = Site::with_three_images();
     let help = "help: the drive was removed or is failing: put it back and run the same command again";
-    // Runs `call` until `registry` has refused the first of these requests, and goes on without the drive.
+    // Runs `call` until `registry` has refused the first of these requests, and continues without the drive.
     let cut_off = |registry: &Registry, method: &str, part: &str, call: &[&str]| {
         registry.clear_requests();
         registry.fail(Matcher::any().method(method).path(part), harness::status(503));
@@ -192,17 +192,17 @@ fn t255_a_drive_that_is_pulled_out_in_the_middle_is_said_to_be_gone() {
         registry.clear_faults();
         let output = krs.wait_with_output().unwrap();
         disk.pull_out(false);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(help) && !said.contains("free some space"), "{said}");
-        said
+        let outcome = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{outcome}");
+        assert!(outcome.contains(help) && !outcome.contains("free some space"), "{outcome}");
+        outcome
     };
     let (path, checkout, edge) = (disk.path(NAME), site.checkout.path(), site.edge.host().to_string());
     // The archive is open, and a layer is on its way into it.
     let (layer, _) = app("web", 2).blobs.pop().unwrap();
     let layer = format!("/blobs/{layer}");
-    let said = cut_off(&site.source, "GET", &layer, &["bundle", checkout.as_str(), "-o", path.as_str()]);
-    assert!(said.contains("cannot write "), "{said}");
+    let outcome = cut_off(&site.source, "GET", &layer, &["bundle", checkout.as_str(), "-o", path.as_str()]);
+    assert!(outcome.contains("cannot write "), "{outcome}");
     site.bundle(path.as_str(), &[]).ok();
     // The bundle is open, and its layers are to be sent.
     cut_off(&site.edge, "POST", "/blobs/uploads/", &["push", path.as_str(), &edge]);
@@ -216,10 +216,10 @@ fn t213_a_check_does_not_pass_what_is_only_in_memory() {
     let path = disk.path(NAME);
     disk.keep_cache(true);
     site.bundle(path.as_str(), &[]).ok();
-    let whole = std::fs::read(&path).unwrap();
+    let intact = std::fs::read(&path).unwrap();
     // From now on the drive has the first half only, and the kernel has all of it in memory.
-    disk.break_from(Some(whole.len() as u64 / 2));
-    assert!(std::fs::read(&path).unwrap() == whole, "cp and sha256sum would find nothing");
+    disk.break_from(Some(intact.len() as u64 / 2));
+    assert!(std::fs::read(&path).unwrap() == intact, "cp and sha256sum would find nothing");
     site.desk.krs(&["verify", path.as_str()]).failed(1, &[NAME, "at byte "]);
 }
 
@@ -237,9 +237,9 @@ fn t213_a_copy_gets_its_name_only_after_it_was_read_back_from_the_drive() {
     copy().failed(1, &[NAME, "at byte ", "help: the drive was removed or is failing"]);
     assert!(!disk.names().contains(&NAME.to_owned()), "{:?}", disk.names());
     disk.break_from(None);
-    let said = copy().ok();
-    assert!(said.err.contains("FUSE"), "whose program may keep it in memory: {said}");
-    assert!(said.out.contains("Not finished: unmount"), "{said}");
+    let outcome = copy().ok();
+    assert!(outcome.err.contains("FUSE"), "whose program may keep it in memory: {outcome}");
+    assert!(outcome.out.contains("Not finished: unmount"), "{outcome}");
     assert_eq!(disk.names(), [NAME]);
     assert!(std::fs::read(disk.path(NAME)).unwrap() == std::fs::read(&source).unwrap());
 }

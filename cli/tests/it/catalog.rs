@@ -61,7 +61,7 @@ fn the_same_bundle_is_recorded_once_and_one_without_catalog_later() {
 }
 
 #[test]
-fn a_catalog_that_is_none_or_lacks_the_bundle_is_refused_before_anything_is_fetched() {
+fn a_catalog_that_is_none_or_does_not_have_the_bundle_is_refused_before_anything_is_fetched() {
     let site = at_version_two();
     site.source.clear_requests();
     let against = |name: &'static str| [&SECOND[..], &["--against", name]].concat();
@@ -86,7 +86,7 @@ fn t270_a_line_that_was_cut_is_named_and_costs_no_other() {
     let line = std::fs::read(&path).unwrap();
     std::fs::write(&path, [&line[..], &line[..100]].concat()).unwrap();
     site.bundle("v2.krs.tar", &SECOND).ok();
-    let said = site.desk.krs(&["catalog", "show", "c.jsonl"]).ok();
-    assert!(said.err.contains("c.jsonl:2: the line is not used"), "{}", said.err);
-    assert!(said.out.contains("v1.krs.tar") && said.out.contains("v2.krs.tar"), "{}", said.out);
+    let outcome = site.desk.krs(&["catalog", "show", "c.jsonl"]).ok();
+    assert!(outcome.err.contains("c.jsonl:2: the line is not used"), "{}", outcome.err);
+    assert!(outcome.out.contains("v1.krs.tar") && outcome.out.contains("v2.krs.tar"), "{}", outcome.out);
 }

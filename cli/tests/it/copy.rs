@@ -27,34 +27,34 @@ fn on_the_drive(site: &Site) -> Vec<String> {
 fn a_copy_is_the_same_file_and_a_second_run_only_reads_it_back() {
     let site = site();
     let copy = ["copy", "a.krs.tar", "usb", "--public-key", "ci.pub"];
-    let said = site.desk.krs(&copy).ok();
+    let outcome = site.desk.krs(&copy).ok();
     for word in ["sequence 7", "Read back", "signed by a key that you trust"] {
-        assert!(said.out.contains(word), "{word}: {said}");
+        assert!(outcome.out.contains(word), "{word}: {outcome}");
     }
     assert_eq!(read(&site, "usb/a.krs.tar"), read(&site, "a.krs.tar"));
     assert_eq!(on_the_drive(&site), ["a.krs.tar"]);
     let before = std::fs::metadata(site.desk.path("usb/a.krs.tar")).unwrap().modified().unwrap();
-    let said = site.desk.krs(&copy).ok();
-    assert!(said.out.contains("it was there already"), "{said}");
+    let outcome = site.desk.krs(&copy).ok();
+    assert!(outcome.out.contains("it was there already"), "{outcome}");
     assert_eq!(std::fs::metadata(site.desk.path("usb/a.krs.tar")).unwrap().modified().unwrap(), before);
 }
 
 #[test]
 fn a_damaged_or_cut_copy_is_written_again() {
     let site = site();
-    let whole = read(&site, "a.krs.tar");
-    let mut damaged = whole.clone();
-    let at = whole.len() - 200_000;
+    let intact = read(&site, "a.krs.tar");
+    let mut damaged = intact.clone();
+    let at = intact.len() - 200_000;
     damaged[at] ^= 1;
     site.desk.write("usb/a.krs.tar", &damaged);
-    let said = site.desk.krs(&["copy", "a.krs.tar", "usb"]).ok();
-    assert!(!said.out.contains("it was there already"), "{said}");
-    assert_eq!(read(&site, "usb/a.krs.tar"), whole);
+    let outcome = site.desk.krs(&["copy", "a.krs.tar", "usb"]).ok();
+    assert!(!outcome.out.contains("it was there already"), "{outcome}");
+    assert_eq!(read(&site, "usb/a.krs.tar"), intact);
 
-    site.desk.write("usb/a.krs.tar", &whole[..whole.len() / 2]);
+    site.desk.write("usb/a.krs.tar", &intact[..intact.len() / 2]);
     site.desk.krs(&["copy", "a.krs.tar", "usb"]).failed(2, &["there already", "incomplete", "--force"]);
     site.desk.krs(&["copy", "a.krs.tar", "usb", "--force"]).ok();
-    assert_eq!(read(&site, "usb/a.krs.tar"), whole);
+    assert_eq!(read(&site, "usb/a.krs.tar"), intact);
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn t213_damage_of_the_source_is_found_while_it_is_copied() {
     damaged[at] ^= 1;
     site.desk.write("a.krs.tar", &damaged);
     let left = "the copy is not finished; a later copy of this bundle resumes it. Its files are ";
-    let said = site.desk.krs(&["copy", "a.krs.tar", "usb"]);
-    let said = said.failed(4, &["a.krs.tar is damaged", "blobs/sha256/", left, ": remove them if"]);
+    let outcome = site.desk.krs(&["copy", "a.krs.tar", "usb"]);
+    let outcome = outcome.failed(4, &["a.krs.tar is damaged", "blobs/sha256/", left, ": remove them if"]);
     // All that it has left is named, and a copy of the right bundle needs it no more.
     assert_eq!(on_the_drive(&site), ["a.krs.tar.journal", "a.krs.tar.part"]);
     for name in on_the_drive(&site) {
-        assert!(said.err.contains(&format!("usb/{name}")), "{said}");
+        assert!(outcome.err.contains(&format!("usb/{name}")), "{outcome}");
     }
     damaged[at] ^= 1;
     site.desk.write("a.krs.tar", &damaged);
@@ -114,8 +114,8 @@ fn t34_volumes_are_written_and_joined_by_a_copy() {
     let joined = names[1..].iter().flat_map(|name| read(&site, &format!("usb/{name}"))).collect::<Vec<_>>();
     assert_eq!(joined, read(&site, "a.krs.tar"));
     site.desk.krs(&["verify", "usb/a.krs.tar", "--public-key", "ci.pub"]).ok();
-    let said = site.desk.krs(&["copy", "a.krs.tar", "usb", "--volume-size", "1MiB"]).ok();
-    assert!(said.out.contains("it was there already"), "{said}");
+    let outcome = site.desk.krs(&["copy", "a.krs.tar", "usb", "--volume-size", "1MiB"]).ok();
+    assert!(outcome.out.contains("it was there already"), "{outcome}");
     // Back into one file; several bundles at once.
     std::fs::create_dir(site.desk.path("disk")).unwrap();
     site.bundle("b.krs.tar", &[]).ok();
@@ -133,7 +133,7 @@ fn a_bundle_that_is_named_twice_is_copied_once() {
     // As a shell expands `v.krs.*`.
     site.bundle("v.krs.tar", &["--volume-size", "1MiB"]).ok();
     let files = ["v.krs.json", "v.krs.tar.001", "v.krs.tar.002", "v.krs.tar.003", "v.krs.tar.004"];
-    let said = site.desk.krs(&[&["copy"], &files[..], &["usb"]].concat()).ok();
-    assert_eq!(said.out.matches("Read back").count(), 1, "{said}");
-    assert_eq!(said.err.matches("is not verified:").count(), 1, "{said}");
+    let outcome = site.desk.krs(&[&["copy"], &files[..], &["usb"]].concat()).ok();
+    assert_eq!(outcome.out.matches("Read back").count(), 1, "{outcome}");
+    assert_eq!(outcome.err.matches("is not verified:").count(), 1, "{outcome}");
 }

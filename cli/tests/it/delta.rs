@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Receipts and deltas: only what the site lacks travels, and what was wrongly left out costs a refusal, not an image.
+//! Receipts and deltas: only what the site does not have travels, and what was wrongly left out costs a refusal, not an image.
 
 use krs_testing::image::{Image, ImageBuilder, index};
 use krs_testing::registry::Options;
@@ -64,7 +64,7 @@ fn t32_a_delta_whose_base_is_gone_is_refused_before_anything_is_written() {
     site.bundle("delta.krs.tar", &["--against", "site.receipt.json"]).ok();
     let elsewhere =
         std::mem::replace(&mut site.edge, krs_testing::registry::Registry::start(Options::default()));
-    let said = site.push("delta.krs.tar", &[]).failed(
+    let outcome = site.push("delta.krs.tar", &[]).failed(
         6,
         &[
             "does not have 4 layers that the bundle expects there",
@@ -73,7 +73,7 @@ fn t32_a_delta_whose_base_is_gone_is_refused_before_anything_is_written() {
             "a full bundle",
         ],
     );
-    assert_eq!(said.out, "");
+    assert_eq!(outcome.out, "");
     assert!(site.edge.requests().iter().all(|request| matches!(request.method.as_str(), "HEAD" | "GET")));
     assert_eq!(site.edge.repositories(), Vec::<String>::new());
     site.edge = elsewhere;
@@ -182,7 +182,7 @@ fn a_registry_that_does_not_mount_is_read_through() {
 }
 
 #[test]
-fn foreign_readers_find_no_name_for_an_image_that_is_not_whole() {
+fn foreign_readers_find_no_name_for_an_image_that_is_incomplete() {
     let site = at_version_two();
     site.bundle("delta.krs.tar", &["--against", "site.receipt.json"]).ok();
     let bytes = std::fs::read(site.desk.path("delta.krs.tar")).unwrap();
@@ -192,7 +192,7 @@ fn foreign_readers_find_no_name_for_an_image_that_is_not_whole() {
 }
 
 #[test]
-fn a_receipt_says_what_is_not_whole_and_a_false_one_is_refused_in_clear_words() {
+fn a_receipt_says_what_is_incomplete_and_a_false_one_is_refused_in_clear_words() {
     let site = at_version_two();
     let layer = app("web", 2)
         .blobs
@@ -201,10 +201,10 @@ fn a_receipt_says_what_is_not_whole_and_a_false_one_is_refused_in_clear_words() 
         .unwrap();
     site.edge.delete_blob(&layer.0);
     let edge = site.edge.host().to_string();
-    let said =
+    let outcome =
         site.desk.krs(&["receipt", &edge, "--set", site.checkout.path().as_str(), "-o", "r.json"]).ok();
     let head = "incomplete: 3 entries, all for the same reason: it is missing\n  blob sha256:";
-    assert!(said.err.contains(head), "{said}");
+    assert!(outcome.err.contains(head), "{outcome}");
     site.bundle("delta.krs.tar", &["--against", "r.json"]).ok();
     site.push("delta.krs.tar", &[]).ok();
     site.arrived("team/web", "2.0");
@@ -221,16 +221,16 @@ fn t88_keep_going_writes_an_archive_that_says_what_is_missing() {
     site.name(&format!("team/gone:1.0@{}", app("gone", 9).digest));
     site.commit();
     site.bundle("a.krs.tar", &[]).failed(6, &["team/gone:1.0@"]);
-    let said = site
+    let outcome = site
         .bundle("a.krs.tar", &["--keep-going"])
         .failed(6, &["the bundle does not have 1 image", "team/gone:1.0@"]);
-    assert!(said.out.contains("Lacks"), "{said}");
-    let said = site
+    assert!(outcome.out.contains("Lacks"), "{outcome}");
+    let outcome = site
         .desk
         .krs(&["verify", "a.krs.tar"])
         .failed(6, &["does not have 1 of the 4 images", "team/gone:1.0@"]);
-    assert!(said.out.contains("undamaged, but 1 of the 4 images of its sets is not in it"), "{said}");
-    assert!(!said.out.contains("whole"), "{said}");
+    assert!(outcome.out.contains("undamaged, but 1 of the 4 images of its sets is not in it"), "{outcome}");
+    assert!(!outcome.out.contains("whole"), "{outcome}");
     site.desk.krs(&["inspect", "a.krs.tar"]).failed(6, &["does not have 1 of the 4 images"]);
     let facts = |name: &str| site.desk.krs(&["inspect", name, "--format", "json"]).json();
     assert!(facts("a.krs.tar")["missing"][0]["reference"].as_str().unwrap().contains("team/gone:1.0@"));
@@ -240,13 +240,14 @@ fn t88_keep_going_writes_an_archive_that_says_what_is_missing() {
     let lost = app("db", 4);
     let (layer, _) = lost.blobs.iter().find(|(_, bytes)| (30_000..60_000).contains(&bytes.len())).unwrap();
     site.source.delete_blob(layer);
-    let said = site.bundle("b.krs.tar", &["--keep-going"]).failed(6, &["the bundle does not have 2 images"]);
-    assert!(said.err.contains("team/db:1.0@"), "{said}");
+    let outcome =
+        site.bundle("b.krs.tar", &["--keep-going"]).failed(6, &["the bundle does not have 2 images"]);
+    assert!(outcome.err.contains("team/db:1.0@"), "{outcome}");
     site.desk.krs(&["verify", "b.krs.tar"]).failed(6, &["does not have 2 of the 4 images"]);
     assert_eq!(
         facts("a.krs.tar")["identity"],
         facts("b.krs.tar")["identity"],
-        "T-28: a whole bundle may follow under the same sequence"
+        "T-28: a full bundle may follow under the same sequence"
     );
 }
 
@@ -275,9 +276,9 @@ fn t66_a_choice_of_platforms_travels_and_a_registry_that_refuses_it_is_named() {
             assert!(site.edge.manifest("team/app", &amd64.digest.to_string()).is_none());
             site.bundle("b.krs.tar", &against).ok();
         } else {
-            let said =
+            let outcome =
                 site.push("a.krs.tar", &[]).failed(1, &["refuses index", "--platform", "Distribution 3"]);
-            assert!(said.err.contains(&edge), "{said}");
+            assert!(outcome.err.contains(&edge), "{outcome}");
             site.bundle("b.krs.tar", &against)
                 .failed(2, &["takes no index some of whose images are missing", &edge]);
         }

@@ -3,7 +3,7 @@
 
 use krs_testing::image::ImageBuilder;
 
-use crate::harness::{Said, Site};
+use crate::harness::{Outcome, Site};
 
 fn after_a_patch() -> Site {
     let mut site = Site::with_three_images();
@@ -19,7 +19,7 @@ fn after_a_patch() -> Site {
     site
 }
 
-fn differences(site: &Site, before: &str, after: &str) -> Said {
+fn differences(site: &Site, before: &str, after: &str) -> Outcome {
     site.desk.krs(&["diff", before, after, "--format", "json"])
 }
 
@@ -29,12 +29,12 @@ fn any_two_of_bundle_checkout_registry_and_receipt_are_compared() {
     let (edge, checkout) = (site.edge.host().to_string(), site.checkout.path().to_string());
     for before in ["v1.krs.tar", "site.json", &edge] {
         for after in ["v2.krs.tar", &checkout] {
-            let said = differences(&site, before, after).failed(10, &[]);
-            let json = said.json();
-            assert_eq!(json["unchanged"], 3, "{before} and {after}: {said}");
-            assert_eq!(json["added"][0]["name"], "team/new:2.0", "{before} and {after}: {said}");
+            let outcome = differences(&site, before, after).failed(10, &[]);
+            let json = outcome.json();
+            assert_eq!(json["unchanged"], 3, "{before} and {after}: {outcome}");
+            assert_eq!(json["added"][0]["name"], "team/new:2.0", "{before} and {after}: {outcome}");
             let new = json["newBytes"].as_u64().unwrap();
-            assert!((7000..10_000).contains(&new), "only what no image had: {said}");
+            assert!((7000..10_000).contains(&new), "only what no image had: {outcome}");
         }
     }
     for (one, other) in [("v2.krs.tar", checkout.as_str()), ("v1.krs.tar", &edge), ("site.json", &edge)] {

@@ -32,12 +32,12 @@ fn drive() -> Site {
             fs::rename(name.path(), name.path().with_file_name(name.file_name().to_uppercase())).unwrap();
         }
     }
-    let whole = fs::read(site.desk.path("usb/prod-117.krs.tar")).unwrap();
+    let intact = fs::read(site.desk.path("usb/prod-117.krs.tar")).unwrap();
     // By another name, and a file with the name of a bundle whose copy has just begun.
-    site.desk.write("usb/old/update.bin", &whole);
+    site.desk.write("usb/old/update.bin", &intact);
     site.desk.write("usb/prod-119.krs.tar", "");
-    site.desk.write("usb/prod (1).krs.001", &whole[..1 << 20]);
-    site.desk.write("usb/prod.zip", zip("prod-117.krs.tar", &whole[..1000]));
+    site.desk.write("usb/prod (1).krs.001", &intact[..1 << 20]);
+    site.desk.write("usb/prod.zip", zip("prod-117.krs.tar", &intact[..1000]));
     let unpacked = std::process::Command::new("tar")
         .args([
             "-xf",
@@ -58,16 +58,19 @@ fn drive() -> Site {
 #[test]
 fn t259_all_bundles_of_a_drive_are_listed_by_their_content() {
     let site = drive();
-    let said = site.desk.krs(&["inspect", "usb"]).ok();
+    let outcome = site.desk.krs(&["inspect", "usb"]).ok();
     for (sequence, file) in [
         ("116", "usb/old/prod-116.krs.tar"),
         ("117", "usb/old/update.bin"),
         ("117", "usb/prod-117.krs.tar"),
         ("118", "usb/PROD.KRS.TAR"),
     ] {
-        let line =
-            said.out.lines().find(|line| line.ends_with(file)).unwrap_or_else(|| panic!("{file}\n{said}"));
-        assert!(line.starts_with("prod") && line.contains(sequence), "{said}");
+        let line = outcome
+            .out
+            .lines()
+            .find(|line| line.ends_with(file))
+            .unwrap_or_else(|| panic!("{file}\n{outcome}"));
+        assert!(line.starts_with("prod") && line.contains(sequence), "{outcome}");
     }
     for expected in [
         "usb/old/layout: a bundle that was unpacked\n  help: ",
@@ -76,9 +79,9 @@ fn t259_all_bundles_of_a_drive_are_listed_by_their_content() {
         "usb/prod-119.krs.tar is incomplete: ",
         "\n4 bundles in usb, 41 other files\n",
     ] {
-        assert!(said.out.contains(expected), "{expected}\n{said}");
+        assert!(outcome.out.contains(expected), "{expected}\n{outcome}");
     }
-    assert!(!said.out.contains(".jpg") && !said.out.contains("photos.zip"), "{said}");
+    assert!(!outcome.out.contains(".jpg") && !outcome.out.contains("photos.zip"), "{outcome}");
     let json = site.desk.krs(&["inspect", "usb", "--format", "json"]).ok().json();
     let bundles = json["bundles"].as_array().unwrap();
     let forms = bundles.iter().map(|bundle| bundle["form"].as_str().unwrap()).collect::<Vec<_>>();
@@ -120,18 +123,21 @@ fn t263_a_folder_of_which_no_bundle_can_be_used_is_no_success() {
     }
     fs::create_dir_all(site.desk.path("usb")).unwrap();
     site.bundle("usb/a.krs.tar", &["--key", "ci.key"]).ok();
-    let said = site.desk.krs(&["inspect", "usb", "--public-key", "other.pub"]);
-    let said = said.failed(3, &["error: usb holds no bundle that can be used"]);
-    assert!(said.out.starts_with("usb/a.krs.tar is not trusted: "), "{said}");
+    let outcome = site.desk.krs(&["inspect", "usb", "--public-key", "other.pub"]);
+    let outcome = outcome.failed(3, &["error: usb holds no bundle that can be used"]);
+    assert!(outcome.out.starts_with("usb/a.krs.tar is not trusted: "), "{outcome}");
     site.desk.krs(&["inspect", "usb", "--public-key", "other.pub", "--format", "json"]).failed(3, &[]).json();
     // What was not finished is no bundle, whatever is in it.
     let part = site.desk.path("usb/b.krs.tar.part");
     fs::copy(site.desk.path("usb/a.krs.tar"), &part).unwrap();
-    let said = site.desk.krs(&["inspect", "usb", "--public-key", "ci.pub"]).ok();
-    assert!(said.out.contains("usb/b.krs.tar.part: a copy or a bundle that was not finished"), "{said}");
-    assert!(said.out.contains("1 bundle in usb"), "{said}");
-    let said = site.desk.krs(&["verify", "usb"]).failed(2, &["name one of its bundles: usb/a.krs.tar"]);
-    assert!(!said.err.contains(".part"), "{said}");
+    let outcome = site.desk.krs(&["inspect", "usb", "--public-key", "ci.pub"]).ok();
+    assert!(
+        outcome.out.contains("usb/b.krs.tar.part: a copy or a bundle that was not finished"),
+        "{outcome}"
+    );
+    assert!(outcome.out.contains("1 bundle in usb"), "{outcome}");
+    let outcome = site.desk.krs(&["verify", "usb"]).failed(2, &["name one of its bundles: usb/a.krs.tar"]);
+    assert!(!outcome.err.contains(".part"), "{outcome}");
     fs::remove_file(part).unwrap();
     // One that can be used is enough.
     site.bundle("usb/b.krs.tar", &["--key", "other.key"]).ok();
@@ -163,7 +169,7 @@ fn a_folder_of_volumes_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_copy_of_the_same_bundle_with_other_signatures_is_said_to_be_that() {
+fn a_copy_of_the_same_bundle_with_other_signatures_is_reported_to_be_that() {
     let site = Site::with_three_images();
     ["ci", "office"].iter().for_each(|name| site.desk.keygen(name));
     fs::create_dir_all(site.desk.path("usb")).unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use krs_testing::image::ImageBuilder;
 use krs_testing::registry::{Matcher, What};
 
-use crate::harness::{Desk, Said, Site, app, status};
+use crate::harness::{Desk, Outcome, Site, app, status};
 use crate::shown;
 
 #[test]
@@ -17,12 +17,12 @@ fn exit_codes_and_messages() {
     let mut site_missing = Site::with_three_images();
     let krs = |arguments: &[&str]| site.desk.krs(arguments);
     site.bundle("a.krs.tar", &[]).ok();
-    let whole = std::fs::read(site.desk.path("a.krs.tar")).unwrap();
+    let intact = std::fs::read(site.desk.path("a.krs.tar")).unwrap();
     let mut story = String::new();
-    let mut tell = |title: &str, code: i32, said: Said| {
-        let said = said.failed(code, &["error: "]);
-        assert_eq!(said.out, "", "{title}: there is no result");
-        story.push_str(&format!("======== {title}: exit code {code}\n{}", said.err));
+    let mut tell = |title: &str, code: i32, outcome: Outcome| {
+        let outcome = outcome.failed(code, &["error: "]);
+        assert_eq!(outcome.out, "", "{title}: there is no result");
+        story.push_str(&format!("======== {title}: exit code {code}\n{}", outcome.err));
     };
 
     tell("no such file", 1, krs(&["verify", "nothing.krs.tar"]));
@@ -35,11 +35,11 @@ fn exit_codes_and_messages() {
 
     site.desk.write("compressed", [0x1f, 0x8b, 8, 0]);
     tell("T-24, compressed", 4, krs(&["verify", "compressed"]));
-    site.desk.write("half.krs.tar", &whole[..whole.len() / 2]);
-    tell("T-20, a stick that was full", 6, krs(&["verify", "half.krs.tar"]));
-    site.desk.write("more.krs.tar", [whole.as_slice(), b"more"].concat());
+    site.desk.write("half.krs.tar", &intact[..intact.len() / 2]);
+    tell("T-20, a drive that was full", 6, krs(&["verify", "half.krs.tar"]));
+    site.desk.write("more.krs.tar", [intact.as_slice(), b"more"].concat());
     tell("T-19, something behind the end", 4, krs(&["inspect", "more.krs.tar"]));
-    let mut flipped = whole.clone();
+    let mut flipped = intact.clone();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     site.desk.write("flipped.krs.tar", &flipped);
@@ -69,9 +69,9 @@ fn a_blob_that_fails_names_every_image_that_needs_it() {
     let shared = ImageBuilder::new("x").layer_random(3 << 20, 1).build().blobs;
     let (layer, _) = shared.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
     site.source.fail(Matcher::blobs().path(layer), What::WrongBytes);
-    let said = site.bundle("a.krs.tar", &["--retries", "1"]).failed(4, &["3 images failed:"]);
+    let outcome = site.bundle("a.krs.tar", &["--retries", "1"]).failed(4, &["3 images failed:"]);
     for name in ["web", "api", "db"] {
-        assert!(said.err.contains(&format!("/team/{name}:1.0@")), "{said}");
+        assert!(outcome.err.contains(&format!("/team/{name}:1.0@")), "{outcome}");
     }
     assert!(!site.desk.files().contains(&"a.krs.tar".to_owned()));
 }
@@ -94,7 +94,7 @@ fn an_archive_of_before_stays_when_a_run_fails() {
 }
 
 #[test]
-fn a_registry_that_fails_now_and_then_is_tried_again_and_the_report_says_so() {
+fn a_registry_that_fails_now_and_then_is_retried_and_the_report_says_so() {
     let site = Site::with_three_images();
     site.source.fail(Matcher::blobs().once(), What::CutAfter(100));
     let report = site.bundle("a.krs.tar", &["--format", "json"]).ok().json();
@@ -112,8 +112,8 @@ fn t46_sets_that_are_wrong_are_shown_with_their_places() {
         format!("{head}  destinationRegistry: edge.local\n  images:\n  - image: nginx:1.25\n  - img: x\n"),
     );
     desk.write("sets/b.yaml", format!("{head}  destinationRegistry: https://edge.local\n  images: []\n"));
-    let said = desk.krs(&["validate", "sets"]).failed(2, &["a.yaml:", "b.yaml:"]);
-    shown!(said);
+    let outcome = desk.krs(&["validate", "sets"]).failed(2, &["a.yaml:", "b.yaml:"]);
+    shown!(outcome);
     let report = desk.krs(&["validate", "sets", "--format", "json"]);
     assert_eq!(report.code, 2);
     assert_eq!(report.json()["valid"], false);
@@ -149,9 +149,9 @@ fn damage_is_reported_as_an_object_for_programs() {
     let mut file = OpenOptions::new().write(true).open(site.desk.path("a.krs.tar")).unwrap();
     file.seek(SeekFrom::Start(3000)).unwrap();
     file.write_all(b"\x1b[31m").unwrap();
-    let said = site.desk.krs(&["verify", "a.krs.tar", "--format", "json"]).failed(4, &[]);
-    assert!(!said.err.contains('\u{1b}'), "T-84: {said}");
-    let last = said.err.lines().last().unwrap();
+    let outcome = site.desk.krs(&["verify", "a.krs.tar", "--format", "json"]).failed(4, &[]);
+    assert!(!outcome.err.contains('\u{1b}'), "T-84: {outcome}");
+    let last = outcome.err.lines().last().unwrap();
     let error = serde_json::from_str::<serde_json::Value>(last).unwrap();
     assert_eq!((error["event"].as_str(), error["kind"].as_str()), (Some("error"), Some("corrupt")));
     assert_eq!(error["code"], 4);
@@ -174,8 +174,8 @@ fn t38_a_bundle_that_is_cut_during_a_push_is_incomplete() {
     let file = OpenOptions::new().write(true).open(site.desk.path("a.krs.tar")).unwrap();
     file.set_len(64 << 10).unwrap();
     site.edge.clear_faults();
-    let said = Said::of(krs.wait_with_output().unwrap());
-    said.failed(
+    let outcome = Outcome::of(krs.wait_with_output().unwrap());
+    outcome.failed(
         6,
         &["cannot read a.krs.tar", "help: wait until the copy is complete, or copy the bundle again"],
     );

@@ -14,8 +14,8 @@ use crate::shown;
 fn a_checkout_becomes_a_bundle_that_is_verified_and_pushed() {
     let site = Site::with_three_images();
     let mut story = String::new();
-    let mut tell = |title: &str, said: &crate::harness::Said| {
-        story.push_str(&format!("======== {title}\n{said}"));
+    let mut tell = |title: &str, outcome: &crate::harness::Outcome| {
+        story.push_str(&format!("======== {title}\n{outcome}"));
     };
     tell("krs bundle", &site.bundle("a.krs.tar", &[]).ok());
     assert_eq!(site.desk.files(), ["a.krs.tar"], "no partial file is left");
@@ -68,7 +68,7 @@ fn a_bundle_is_shown_with_everything_in_it() {
 #[test]
 fn the_same_commit_gives_the_same_bytes() {
     let site = Site::with_three_images();
-    site.bundle("one.krs.tar", &["--jobs", "1"]).ok();
+    site.bundle("one.krs.tar", &["-j", "1"]).ok();
     site.bundle("two.krs.tar", &["--jobs", "8"]).ok();
     let read = |name: &str| std::fs::read(site.desk.path(name)).unwrap();
     assert!(read("one.krs.tar") == read("two.krs.tar"));
@@ -85,8 +85,8 @@ fn rendered_sets_come_by_standard_input_and_tags_are_warned_about() {
     let mut site = Site::new();
     app("web", 2).push_to(&site.source, "team/web", Some("1.0"));
     site.name("team/web:1.0");
-    let said = site.desk.krs_stdin(&site.set(), &["bundle", "-", "-o", "t.krs.tar"]).ok();
-    assert!(said.err.contains("team/web:1.0` has no digest"), "{said}");
+    let outcome = site.desk.krs_stdin(&site.set(), &["bundle", "-", "-o", "t.krs.tar"]).ok();
+    assert!(outcome.err.contains("team/web:1.0` has no digest"), "{outcome}");
     site.push("t.krs.tar", &["--quiet"]).ok();
     site.arrived("team/web", "1.0");
 }
@@ -145,11 +145,11 @@ fn a_plan_shows_the_platform_of_a_single_image_or_that_it_was_not_read() {
 /// An index that states the platforms of the first `count` images.
 fn stating(images: &[Image], count: usize) -> Image {
     let plain = index(&images.iter().map(|image| (image, None)).collect::<Vec<_>>());
-    let mut document = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
-    for child in document["manifests"].as_array_mut().unwrap().iter_mut().skip(count) {
+    let mut index = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
+    for child in index["manifests"].as_array_mut().unwrap().iter_mut().skip(count) {
         child.as_object_mut().unwrap().remove("platform").unwrap();
     }
-    let manifest = serde_json::to_vec(&document).unwrap();
+    let manifest = serde_json::to_vec(&index).unwrap();
     Image { digest: Digest::of(&manifest), manifest, ..plain }
 }
 
@@ -202,7 +202,7 @@ fn the_platforms_of_an_index_that_states_none_are_read_from_the_configs_in_the_a
 }
 
 #[test]
-fn logins_come_from_the_file_of_docker() {
+fn credentials_come_from_the_file_of_docker() {
     let mut site = Site::with(Options { auth: Auth::basic("me", "s3cret-word"), ..Options::default() });
     site.add(&app("web", 2), "team/web", "1.0");
     site.commit();
@@ -211,8 +211,8 @@ fn logins_come_from_the_file_of_docker() {
     // The user and password of the line above, in base64.
     let config = format!(r#"{{"auths":{{"{host}":{{"auth":"bWU6czNjcmV0LXdvcmQ="}}}}}}"#);
     let file = site.desk.write("config.json", &config);
-    let said = site.bundle("a.krs.tar", &["--authfile", file.as_str(), "-vv"]).ok();
-    assert!(!said.err.contains("s3cret-word") && !said.err.contains("bWU6czNj"), "T-76: {said}");
+    let outcome = site.bundle("a.krs.tar", &["--authfile", file.as_str(), "-vv"]).ok();
+    assert!(!outcome.err.contains("s3cret-word") && !outcome.err.contains("bWU6czNj"), "T-76: {outcome}");
     std::fs::create_dir_all(site.desk.path("home/.docker")).unwrap();
     site.desk.write("home/.docker/config.json", &config);
     site.bundle("b.krs.tar", &[]).ok();
@@ -230,10 +230,10 @@ fn a_bundle_is_served_as_a_registry() {
     let address = first.split("http://").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
     // What it serves can be bundled again: the same images under the names of the edge.
     let set = site.set().replace(&site.source.host().to_string(), &address);
-    let said = site.desk.krs_stdin(&set, &["bundle", "-", "-o", "again.krs.tar"]);
+    let outcome = site.desk.krs_stdin(&set, &["bundle", "-", "-o", "again.krs.tar"]);
     crate::harness::interrupt(&child);
     assert!(child.wait().unwrap().success(), "Ctrl-C is how it is meant to end");
-    said.ok();
+    outcome.ok();
     assert!(first.starts_with("Serving 3 images at http://127.0.0.1:"), "{first}");
     site.push("again.krs.tar", &[]).ok();
     site.arrived("team/db", "1.0");

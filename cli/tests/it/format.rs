@@ -8,9 +8,9 @@ use crate::harness::{Site, app};
 fn receipt(site: &Site, more: &[&str]) -> (Value, String) {
     let (edge, set) = (site.edge.host().to_string(), site.checkout.path().as_str());
     let arguments = ["receipt", &edge, "--set", set, "-o", "edge.receipt.json"];
-    let said = site.desk.krs(&[&arguments[..], more].concat()).ok();
+    let outcome = site.desk.krs(&[&arguments[..], more].concat()).ok();
     let text = std::fs::read_to_string(site.desk.path("edge.receipt.json")).unwrap();
-    (serde_json::from_str(&text).unwrap(), said.err)
+    (serde_json::from_str(&text).unwrap(), outcome.err)
 }
 
 #[test]
@@ -18,8 +18,8 @@ fn a_receipt_needs_version_2_only_for_what_is_incomplete_and_leaves_it_out_for_v
     let site = Site::with_three_images();
     site.bundle("all.krs.tar", &[]).ok();
     site.push("all.krs.tar", &[]).ok();
-    let (whole, _) = receipt(&site, &[]);
-    assert_eq!((&whole["formatVersion"], whole.get("incomplete")), (&1.into(), None));
+    let (intact, _) = receipt(&site, &[]);
+    assert_eq!((&intact["formatVersion"], intact.get("incomplete")), (&1.into(), None));
 
     let lost = app("web", 2).blobs.last().unwrap().0;
     assert!(site.edge.delete_blob(&lost));
@@ -29,10 +29,10 @@ fn a_receipt_needs_version_2_only_for_what_is_incomplete_and_leaves_it_out_for_v
     assert_eq!(entry["repository"], "team/web", "{new}");
     assert!(entry["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{new}");
 
-    let (old, said) = receipt(&site, &["--format-version", "1"]);
+    let (old, outcome) = receipt(&site, &["--format-version", "1"]);
     assert_eq!((&old["formatVersion"], old.get("incomplete")), (&1.into(), None), "{old}");
     assert_eq!(old["repositories"], new["repositories"]);
-    assert!(said.contains("left out: `incomplete` of the receipt needs format version 2"), "{said}");
+    assert!(outcome.contains("left out: `incomplete` of the receipt needs format version 2"), "{outcome}");
     for version in [1, 2] {
         receipt(&site, &["--format-version", &version.to_string()]);
         site.bundle(&format!("delta-{version}.krs.tar"), &["--against", "edge.receipt.json"]).ok();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A connected side, a stick and an edge, and `krs` between them.
+//! A connected side, a drive and an edge, and `krs` between them.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -12,13 +12,13 @@ use serde_json::Value;
 
 /// What `krs` said.
 #[derive(Debug)]
-pub struct Said {
+pub struct Outcome {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
-impl Said {
+impl Outcome {
     pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
@@ -51,7 +51,7 @@ impl Said {
     }
 }
 
-impl std::fmt::Display for Said {
+impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "exit code {}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
     }
@@ -115,27 +115,27 @@ impl Desk {
         command
     }
 
-    pub fn krs(&self, arguments: &[&str]) -> Said {
-        Said::of(self.command(arguments).output().unwrap())
+    pub fn krs(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.command(arguments).output().unwrap())
     }
 
-    pub fn krs_of(&self, program: &str, arguments: &[&str]) -> Said {
-        Said::of(self.command_of(program, arguments).output().unwrap())
+    pub fn krs_of(&self, program: &str, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.command_of(program, arguments).output().unwrap())
     }
 
-    pub fn krs_env(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
-        Said::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap())
+    pub fn krs_env(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Outcome {
+        Outcome::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap())
     }
 
-    pub fn krs_stdin(&self, stdin: &str, arguments: &[&str]) -> Said {
+    pub fn krs_stdin(&self, stdin: &str, arguments: &[&str]) -> Outcome {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-        Said::of(child.wait_with_output().unwrap())
+        Outcome::of(child.wait_with_output().unwrap())
     }
 
     /// `krs` where nobody can be asked, also if the tests are run at a terminal.
     #[cfg(target_os = "linux")]
-    pub fn krs_without_terminal(&self, arguments: &[&str]) -> Said {
+    pub fn krs_without_terminal(&self, arguments: &[&str]) -> Outcome {
         let all = [&["-w", env!("CARGO_BIN_EXE_krs")], arguments].concat();
         self.krs_of("setsid", &all)
     }
@@ -205,14 +205,14 @@ impl Site {
     }
 
     /// Runs `krs bundle` on the checkout.
-    pub fn bundle(&self, file: &str, more: &[&str]) -> Said {
+    pub fn bundle(&self, file: &str, more: &[&str]) -> Outcome {
         let mut arguments = vec!["bundle", self.checkout.path().as_str(), "-o", file];
         arguments.extend_from_slice(more);
         self.desk.krs(&arguments)
     }
 
     /// Runs `krs push` of a bundle to the edge registry.
-    pub fn push(&self, file: &str, more: &[&str]) -> Said {
+    pub fn push(&self, file: &str, more: &[&str]) -> Outcome {
         let edge = self.edge.host().to_string();
         let mut arguments = vec!["push", file, edge.as_str()];
         arguments.extend_from_slice(more);

@@ -15,7 +15,7 @@ use crate::harness::{Desk, Site, app};
 
 const MEMORY: u64 = 64 << 20;
 /// Longest that a run may take: it hangs then, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a run cost, and how it ended.
 struct Cost {
@@ -49,7 +49,7 @@ fn measure() {
     let id = child.id();
     // Ends with the process, which ends with the run.
     std::thread::spawn(move || {
-        std::thread::sleep(PATIENCE);
+        std::thread::sleep(TIMEOUT);
         let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
     });
     let used = child.wait4().unwrap();
@@ -60,34 +60,34 @@ fn measure() {
 }
 
 /// The files of a folder with their sizes and times.
-fn seen(folder: &Utf8Path) -> Vec<(String, u64, SystemTime)> {
+fn listing(folder: &Utf8Path) -> Vec<(String, u64, SystemTime)> {
     let entries = folder.read_dir_utf8().unwrap().map(|entry| entry.unwrap());
-    let mut seen = entries
+    let mut listing = entries
         .map(|entry| {
             let metadata = fs::symlink_metadata(entry.path()).unwrap();
             (entry.file_name().to_owned(), metadata.len(), metadata.modified().unwrap())
         })
         .collect::<Vec<_>>();
-    seen.sort();
-    seen
+    listing.sort();
+    listing
 }
 
 /// An archive with another `krs/bundle.json`.
-fn with_manifest(whole: &[u8], manifest: &[u8]) -> Vec<u8> {
+fn with_manifest(intact: &[u8], manifest: &[u8]) -> Vec<u8> {
     let at = usize::try_from(MANIFEST_AT).unwrap();
-    let old = manifest_of(whole).len();
-    let mut bytes = whole[..at - 512].to_vec();
+    let old = manifest_of(intact).len();
+    let mut bytes = intact[..at - 512].to_vec();
     bytes.extend(layout::header(layout::MANIFEST, manifest.len() as u64).unwrap());
     bytes.extend_from_slice(manifest);
     bytes.resize(bytes.len().div_ceil(512) * 512, 0);
-    bytes.extend_from_slice(&whole[at + old.div_ceil(512) * 512..]);
+    bytes.extend_from_slice(&intact[at + old.div_ceil(512) * 512..]);
     bytes
 }
 
-fn manifest_of(whole: &[u8]) -> &[u8] {
+fn manifest_of(intact: &[u8]) -> &[u8] {
     let at = usize::try_from(MANIFEST_AT).unwrap();
-    let size = tar_size(&whole[at - 512..at]);
-    &whole[at..at + size]
+    let size = tar_size(&intact[at - 512..at]);
+    &intact[at..at + size]
 }
 
 /// The size in a header.
@@ -97,16 +97,16 @@ fn tar_size(header: &[u8]) -> usize {
 }
 
 /// Hostile files by name; each is refused.
-fn hostile(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let manifest = String::from_utf8(manifest_of(whole).to_vec()).unwrap();
-    let middle = whole.len() / 2;
+fn hostile(intact: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let manifest = String::from_utf8(manifest_of(intact).to_vec()).unwrap();
+    let middle = intact.len() / 2;
     let flipped = |at: usize| {
-        let mut bytes = whole.to_vec();
+        let mut bytes = intact.to_vec();
         bytes[at] ^= 1;
         bytes
     };
     let claims = |size: u64| {
-        let mut bytes = whole.to_vec();
+        let mut bytes = intact.to_vec();
         bytes[1024..1536].copy_from_slice(&layout::header(layout::MANIFEST, size).unwrap());
         bytes
     };
@@ -119,7 +119,7 @@ fn hostile(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let bomb =
         [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38][..], &[0x02, 0x00, 0x10, 0x00].repeat(250_000)].concat();
     let tiny = layout::header("x", 0).unwrap().repeat(20_000);
-    let with = |text: &str| with_manifest(whole, text.as_bytes());
+    let with = |text: &str| with_manifest(intact, text.as_bytes());
     vec![
         ("t04-manifest", flipped(1600)),
         ("t05-claims-a-tebibyte", claims(1 << 40)),
@@ -129,17 +129,17 @@ fn hostile(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("t06-30-mib-of-text", with(&format!("{{\"audience\":[\"{}\"]", "x".repeat(30 << 20)))),
         (
             "t06-utf-16",
-            with_manifest(whole, &manifest.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()),
+            with_manifest(intact, &manifest.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()),
         ),
         ("t07-later", with(&manifest.replace("\"formatVersion\":1", "\"formatVersion\":9"))),
         ("t09-header", flipped(1030)),
-        ("t17-twice", [&whole[..middle / 512 * 512], whole].concat()),
-        ("t19-longer", [whole, &[0; 512]].concat()),
-        ("t20-half", whole[..middle].to_vec()),
+        ("t17-twice", [&intact[..middle / 512 * 512], intact].concat()),
+        ("t19-longer", [intact, &[0; 512]].concat()),
+        ("t20-half", intact[..middle].to_vec()),
         ("t21-empty", Vec::new()),
         ("t22-bomb", bomb),
         ("t24-gzip", vec![0x1f, 0x8b, 8, 0]),
-        ("t25-tiny-entries", [&whole[..whole.len() - 1024], &tiny, &[0; 1024]].concat()),
+        ("t25-tiny-entries", [&intact[..intact.len() - 1024], &tiny, &[0; 1024]].concat()),
         ("t25-many-blobs", with(&blobs(100_000))),
         ("t42-layer", flipped(middle)),
         ("zeroes", vec![0; 1 << 20]),
@@ -152,13 +152,13 @@ fn t05_t06_t22_t25_refusing_takes_64_mib_at_most_and_writes_nothing() {
     let desk = &site.desk;
     desk.keygen("ci");
     site.bundle("good.krs.tar", &["--key", "ci.key"]).ok();
-    let whole = fs::read(desk.path("good.krs.tar")).unwrap();
+    let intact = fs::read(desk.path("good.krs.tar")).unwrap();
     let mut table = String::new();
     let mut failed = 0;
-    for (name, bytes) in hostile(&whole) {
+    for (name, bytes) in hostile(&intact) {
         let file = format!("{name}.krs.tar");
         desk.write(&file, bytes);
-        let before = seen(desk.folder());
+        let before = listing(desk.folder());
         for more in [&[][..], &["--public-key", "ci.pub"]] {
             let arguments = [&["verify", file.as_str()], more].concat();
             let cost = measured(desk, &arguments);
@@ -168,7 +168,7 @@ fn t05_t06_t22_t25_refusing_takes_64_mib_at_most_and_writes_nothing() {
             let mark = if bad { "  TOO MUCH" } else { "" };
             table += &format!("{name:24} exit {} {:4} MiB{mark}\n", cost.code, cost.memory >> 20);
         }
-        assert_eq!(seen(desk.folder()), before, "{name}: nothing is written");
+        assert_eq!(listing(desk.folder()), before, "{name}: nothing is written");
         fs::remove_file(desk.path(&file)).unwrap();
     }
     assert_eq!(failed, 0, "\n{table}");
@@ -196,7 +196,7 @@ fn t12_t13_pipes_and_devices_are_refused_by_every_command_without_waiting() {
 }
 
 #[test]
-fn t39_a_file_that_may_not_be_read_is_said_to_be_one() {
+fn t39_a_file_that_may_not_be_read_is_reported_to_be_one() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::os::unix::process::CommandExt as _;
     let desk = Desk::new();
@@ -218,10 +218,10 @@ fn t39_a_file_that_may_not_be_read_is_said_to_be_one() {
         mode(&desk.path("a.krs.tar"), 0o000);
     }
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let outcome = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{outcome}");
     for part in ["a.krs.tar", "ermission", "help: check the path, the permissions"] {
-        assert!(said.contains(part), "`{part}` is not in {said}");
+        assert!(outcome.contains(part), "`{part}` is not in {outcome}");
     }
 }
 

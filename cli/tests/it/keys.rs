@@ -9,8 +9,8 @@ fn t01_t02_a_bundle_without_the_right_signature_is_refused() {
     let krs = |arguments: &[&str]| site.desk.krs(arguments);
     site.desk.keygen("ours");
     site.desk.keygen("other");
-    let said = site.bundle("a.krs.tar", &[]).ok();
-    assert!(said.err.contains("the bundle is NOT SIGNED"), "{said}");
+    let outcome = site.bundle("a.krs.tar", &[]).ok();
+    assert!(outcome.err.contains("the bundle is NOT SIGNED"), "{outcome}");
     krs(&["verify", "a.krs.tar", "--public-key", "ours.pub"]).failed(
         3,
         &["the bundle is not signed; expected a signature of key", "help: ask the sender to sign it"],
@@ -23,9 +23,9 @@ fn t01_t02_a_bundle_without_the_right_signature_is_refused() {
     // A second signature is added beside the first.
     krs(&["sign", "a.krs.tar", "--key", "ours.key"]).ok();
     for key in ["ours.pub", "other.pub"] {
-        let said = krs(&["verify", "a.krs.tar", "--public-key", key]).ok();
-        assert!(said.out.contains("signed by a key that you trust"), "{said}");
-        assert_eq!(said.err.matches("warning").count(), 0, "{said}");
+        let outcome = krs(&["verify", "a.krs.tar", "--public-key", key]).ok();
+        assert!(outcome.out.contains("signed by a key that you trust"), "{outcome}");
+        assert_eq!(outcome.err.matches("warning").count(), 0, "{outcome}");
     }
     for command in ["push", "serve"] {
         site.desk.keygen(command);
@@ -97,9 +97,9 @@ fn t91_a_key_that_was_pasted_in_place_of_its_name_is_not_repeated() {
     let key = std::fs::read_to_string(desk.path("k.key")).unwrap();
     let encoded = key.lines().nth(1).unwrap();
     for pasted in [key.as_str(), encoded] {
-        let said = desk.krs_env(&[("KRS_KEY_FILE", pasted)], &["sign", "a.krs.tar"]);
-        let said = said.failed(2, &["named by its file, not given by its content"]);
-        assert!(!said.err.contains(&encoded[20..60]), "{said}");
+        let outcome = desk.krs_env(&[("KRS_KEY_FILE", pasted)], &["sign", "a.krs.tar"]);
+        let outcome = outcome.failed(2, &["named by its file, not given by its content"]);
+        assert!(!outcome.err.contains(&encoded[20..60]), "{outcome}");
     }
 }
 
@@ -171,27 +171,27 @@ fn t238_a_clock_behind_the_bundle_is_named_and_the_expiry_not_called_met() {
             command.iter().map(|word| if *word == "F" { file } else { *word }).collect::<Vec<_>>()
         };
         let mut expires = of("a.krs.tar");
-        let said = site.desk.krs(&expires);
-        let said = said.failed(
+        let outcome = site.desk.krs(&expires);
+        let outcome = outcome.failed(
             5,
             &[clock, "made at 2100-01-01", "whether it has expired (2101-01-01T00:00:00Z) cannot be told"],
         );
-        assert_eq!(said.out, "");
-        assert!(said.err.contains("--ignore-expiry"), "{said}");
+        assert_eq!(outcome.out, "");
+        assert!(outcome.err.contains("--ignore-expiry"), "{outcome}");
         expires.push("--ignore-expiry");
-        let said = site.desk.krs(&expires).ok();
-        assert!(said.err.contains(clock) && !said.out.contains("not expired"), "{said}");
+        let outcome = site.desk.krs(&expires).ok();
+        assert!(outcome.err.contains(clock) && !outcome.out.contains("not expired"), "{outcome}");
         // One that never expires.
-        let said = site.desk.krs(&of("b.krs.tar")).ok();
-        assert!(said.err.contains(clock), "{said}");
+        let outcome = site.desk.krs(&of("b.krs.tar")).ok();
+        assert!(outcome.err.contains(clock), "{outcome}");
     }
-    let said = site.desk.krs(&["inspect", "a.krs.tar"]).ok();
-    assert!(said.err.contains(clock), "{said}");
+    let outcome = site.desk.krs(&["inspect", "a.krs.tar"]).ok();
+    assert!(outcome.err.contains(clock), "{outcome}");
     for command in ["inspect", "verify"] {
         let report = site.desk.krs(&[command, "b.krs.tar", "--format", "json"]).ok().json();
         assert!(report["warnings"][0].as_str().unwrap().contains(clock), "{report}");
     }
     site.bundle("c.krs.tar", &["--not-after", "30d"]).ok();
-    let said = site.desk.krs(&["verify", "c.krs.tar"]).ok();
-    assert!(!said.err.contains("clock") && said.out.contains("not expired"), "{said}");
+    let outcome = site.desk.krs(&["verify", "c.krs.tar"]).ok();
+    assert!(!outcome.err.contains("clock") && outcome.out.contains("not expired"), "{outcome}");
 }

@@ -9,7 +9,7 @@ use krs_testing::process;
 use krs_testing::registry::{Auth, Options, Registry};
 use serde_json::{Value, json};
 
-use crate::harness::{Desk, Said, Site, app};
+use crate::harness::{Desk, Outcome, Site, app};
 
 const PASSWORD: &str = "s3cret:pä ss";
 
@@ -25,13 +25,13 @@ fn mode(path: &Utf8Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn login(desk: &Desk, registry: &str, password: &str, more: &[&str]) -> Said {
+fn login(desk: &Desk, registry: &str, password: &str, more: &[&str]) -> Outcome {
     let arguments =
         [&["login", registry, "--username", "robot", "--password-stdin", "--retries", "0"], more].concat();
-    let said = desk.krs_stdin(password, &arguments);
+    let outcome = desk.krs_stdin(password, &arguments);
     let secret = password.trim();
-    assert!(secret.is_empty() || !said.to_string().contains(secret), "{said}");
-    said
+    assert!(secret.is_empty() || !outcome.to_string().contains(secret), "{outcome}");
+    outcome
 }
 
 #[test]
@@ -42,13 +42,13 @@ fn credentials_are_stored_where_krs_reads_them_and_bundle_uses_them() {
         site.commit();
         let host = site.source.host().to_string();
         site.bundle("a.krs.tar", &[]).failed(7, &[]);
-        let said = login(&site.desk, &host, &format!("{PASSWORD}\n"), &[]).ok();
+        let outcome = login(&site.desk, &host, &format!("{PASSWORD}\n"), &[]).ok();
         let file = site.desk.path("home/.config/containers/auth.json");
-        assert_eq!(said.out, format!("{host}: credentials of robot accepted and stored in {file}\n"));
+        assert_eq!(outcome.out, format!("{host}: credentials of robot accepted and stored in {file}\n"));
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
         site.bundle("a.krs.tar", &[]).ok();
-        let said = site.desk.krs(&["logout", &host]).ok();
-        assert_eq!(said.out, format!("{host}: credentials removed from {file}\n"));
+        let outcome = site.desk.krs(&["logout", &host]).ok();
+        assert_eq!(outcome.out, format!("{host}: credentials removed from {file}\n"));
         assert_eq!(content(&file), json!({"auths": {}}));
         site.bundle("b.krs.tar", &[]).failed(7, &[]);
         assert!(site.desk.krs(&["logout", &host]).ok().out.contains("no credentials in"));
@@ -72,8 +72,8 @@ fn credentials_that_are_refused_are_not_stored() {
     assert_eq!(fs::read_to_string(&file).unwrap(), before);
     assert_eq!(desk.files(), ["auth.json"], "nothing else was written");
 
-    let said = login(&desk, &away, "x-y-z", &["--authfile", "auth.json", "--no-verify"]).ok();
-    assert!(said.out.contains("stored, not verified in"), "{said}");
+    let outcome = login(&desk, &away, "x-y-z", &["--authfile", "auth.json", "--no-verify"]).ok();
+    assert!(outcome.out.contains("stored, not verified in"), "{outcome}");
     let auths = content(&file)["auths"].clone();
     assert_eq!(auths["a.example"], json!({"auth": "YTpi"}));
     assert!(auths[&away].is_object() && mode(&file) == 0o600, "{auths}");
@@ -84,10 +84,10 @@ fn credentials_that_are_refused_are_not_stored() {
 fn a_registry_that_asks_for_no_credentials_verifies_none() {
     let (desk, registry) = (Desk::new(), registry(Auth::None));
     let host = registry.host().to_string();
-    let said = login(&desk, &host, "p-w", &[]).ok();
-    assert!(said.err.contains("asks for no credentials: they were stored and not verified"), "{said}");
-    let said = login(&desk, &host, "p-w", &["--format", "json"]).ok();
-    assert_eq!(said.json()["verified"], false);
+    let outcome = login(&desk, &host, "p-w", &[]).ok();
+    assert!(outcome.err.contains("asks for no credentials: they were stored and not verified"), "{outcome}");
+    let outcome = login(&desk, &host, "p-w", &["--format", "json"]).ok();
+    assert_eq!(outcome.json()["verified"], false);
     assert!(!registry.requests().is_empty() && registry.requests().iter().all(|r| !r.had_authorization));
 }
 
@@ -95,14 +95,14 @@ fn a_registry_that_asks_for_no_credentials_verifies_none() {
 fn a_path_has_credentials_of_its_own() {
     let (desk, registry) = (Desk::new(), registry(Auth::basic("robot", PASSWORD)));
     let shop = format!("{}/shop", registry.host());
-    let said = login(&desk, &shop, PASSWORD, &["--authfile", "f", "--format", "json"]).ok().json();
+    let outcome = login(&desk, &shop, PASSWORD, &["--authfile", "f", "--format", "json"]).ok().json();
     let expected =
         json!({"schemaVersion": 1, "registry": shop, "username": "robot", "file": "f", "verified": true});
-    assert_eq!(said, expected);
+    assert_eq!(outcome, expected);
     assert_eq!(content(&desk.path("f"))["auths"].as_object().unwrap().keys().collect::<Vec<_>>(), [&shop]);
     let host = registry.host().to_string();
-    let said = desk.krs(&["logout", &host, "--authfile", "f", "--format", "json"]).ok().json();
-    assert_eq!(said["removed"], false, "the entry of a path is another one");
+    let outcome = desk.krs(&["logout", &host, "--authfile", "f", "--format", "json"]).ok().json();
+    assert_eq!(outcome["removed"], false, "the entry of a path is another one");
     assert!(content(&desk.path("f"))["auths"][&shop].is_object());
 }
 
@@ -116,7 +116,7 @@ fn the_variable_names_the_file_and_a_link_stays_one() {
     let arguments = ["login", &host, "-u", "robot", "--password-stdin"];
     let mut command = desk.command(&arguments);
     command.env("REGISTRY_AUTH_FILE", "link.json").stdin(fs::File::open(desk.write("pw", PASSWORD)).unwrap());
-    Said::of(command.output().unwrap()).ok();
+    Outcome::of(command.output().unwrap()).ok();
     assert!(desk.path("link.json").symlink_metadata().unwrap().is_symlink());
     assert_eq!(content(&target)["unknown"], json!({"kept": [1, null]}));
     assert!(content(&target)["auths"][&host].is_object());
@@ -153,8 +153,8 @@ fn logout_says_where_credentials_are_left() {
     fs::write(docker.join("config.json"), format!(r#"{{"auths": {{"{host}": {{"auth": "YTpi"}}}}}}"#))
         .unwrap();
     login(&desk, &host, PASSWORD, &[]).ok();
-    let said = desk.krs(&["logout", &host]).ok();
-    assert!(said.err.contains(".docker/config.json has credentials for"), "{said}");
+    let outcome = desk.krs(&["logout", &host]).ok();
+    assert!(outcome.err.contains(".docker/config.json has credentials for"), "{outcome}");
 }
 
 #[test]

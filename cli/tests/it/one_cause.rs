@@ -23,22 +23,22 @@ fn t249_a_registry_that_cannot_be_reached_is_named_once_for_all_images() {
     drop(site.source);
     let path = site.checkout.path().as_str();
     let more = ["-o", "a.krs.tar", "--retries", "0", "--no-progress"];
-    let said = desk.krs(&[&["bundle", path], &more[..]].concat());
-    let said = said.failed(
+    let outcome = desk.krs(&[&["bundle", path], &more[..]].concat());
+    let outcome = outcome.failed(
         8,
         &["error: 200 images failed, all for the same reason: ", "help: Is the registry running?"],
     );
-    assert_eq!(said.err.matches("Connection refused").count(), 1, "{said}");
+    assert_eq!(outcome.err.matches("Connection refused").count(), 1, "{outcome}");
     assert_eq!(
-        said.err.matches(&format!("{host} is not available: nothing listens at ")).count(),
+        outcome.err.matches(&format!("{host} is not available: nothing listens at ")).count(),
         1,
-        "{said}"
+        "{outcome}"
     );
-    assert!(said.err.contains(&format!("\n  {host}/team/app-019:1.0@sha256:")), "{said}");
-    assert!(!said.err.contains("app-020") && said.err.contains("\n  and 180 more\n"), "{said}");
-    assert!(said.err.lines().count() < 40, "{said}");
-    let said = desk.krs(&[&["bundle", path, "--format", "json"], &more[..]].concat()).failed(8, &[]);
-    let error = serde_json::from_str::<serde_json::Value>(said.err.lines().last().unwrap()).unwrap();
+    assert!(outcome.err.contains(&format!("\n  {host}/team/app-019:1.0@sha256:")), "{outcome}");
+    assert!(!outcome.err.contains("app-020") && outcome.err.contains("\n  and 180 more\n"), "{outcome}");
+    assert!(outcome.err.lines().count() < 40, "{outcome}");
+    let outcome = desk.krs(&[&["bundle", path, "--format", "json"], &more[..]].concat()).failed(8, &[]);
+    let error = serde_json::from_str::<serde_json::Value>(outcome.err.lines().last().unwrap()).unwrap();
     let [failures] = &error["failures"].as_array().unwrap()[..] else { panic!("{error}") };
     assert!(
         failures["reason"].as_str().unwrap().starts_with(&format!("{host} is not available: ")),
@@ -48,7 +48,7 @@ fn t249_a_registry_that_cannot_be_reached_is_named_once_for_all_images() {
 }
 
 #[test]
-fn t249_a_bundle_that_lacks_images_says_each_reason_once_to_whoever_reads_it() {
+fn t249_a_bundle_that_does_not_have_images_says_each_reason_once_to_whoever_reads_it() {
     let mut site = Site::with_three_images();
     for n in 0..30 {
         site.name(&format!("other/app-{n:02}:1.0"));
@@ -59,7 +59,7 @@ fn t249_a_bundle_that_lacks_images_says_each_reason_once_to_whoever_reads_it() {
         site.source.fail(Matcher::manifests().repository(&format!("other/app-{n:02}")), refused.clone());
     }
     let made = site.bundle("a.krs.tar", &["--keep-going", "--retries", "0"]);
-    for said in [
+    for outcome in [
         made.failed(6, &["the bundle does not have 30 images, all for the same reason: "]),
         site.desk
             .krs(&["verify", "a.krs.tar"])
@@ -68,14 +68,14 @@ fn t249_a_bundle_that_lacks_images_says_each_reason_once_to_whoever_reads_it() {
             .failed(6, &["does not have 30 of the 33 images of its sets, all for the same reason: "]),
     ] {
         // Before the work it is a warning, after it an error.
-        assert!(said.err.matches("DENIED").count() <= 2, "{said}");
+        assert!(outcome.err.matches("DENIED").count() <= 2, "{outcome}");
         assert!(
-            said.err.contains("other/app-19:1.0\n") && !said.err.contains("other/app-20:1.0\n"),
-            "{said}"
+            outcome.err.contains("other/app-19:1.0\n") && !outcome.err.contains("other/app-20:1.0\n"),
+            "{outcome}"
         );
     }
-    let said = site.desk.krs(&["inspect", "a.krs.tar"]);
-    assert!(said.out.contains("30 images: ") && said.out.matches("DENIED").count() == 1, "{said}");
+    let outcome = site.desk.krs(&["inspect", "a.krs.tar"]);
+    assert!(outcome.out.contains("30 images: ") && outcome.out.matches("DENIED").count() == 1, "{outcome}");
     let json = site.desk.krs(&["inspect", "a.krs.tar", "--format", "json"]).json();
     assert_eq!(json["missing"].as_array().unwrap().len(), 30);
 }
@@ -84,17 +84,17 @@ fn t249_a_bundle_that_lacks_images_says_each_reason_once_to_whoever_reads_it() {
 fn t249_an_edge_registry_that_cannot_be_reached_is_named_once() {
     let site = Site::with_three_images();
     site.bundle("a.krs.tar", &[]).ok();
-    let said = site.desk.krs(&["push", "a.krs.tar", "127.0.0.1:1", "--retries", "0"]);
-    let said = said
+    let outcome = site.desk.krs(&["push", "a.krs.tar", "127.0.0.1:1", "--retries", "0"]);
+    let outcome = outcome
         .failed(8, &["error: 3 of 3 images failed, all for the same reason: 127.0.0.1:1 is not available: "]);
-    assert_eq!(said.err.matches("nothing listens").count(), 1, "{said}");
-    assert!(said.err.contains("/team/web:1.0@sha256:"), "{said}");
+    assert_eq!(outcome.err.matches("nothing listens").count(), 1, "{outcome}");
+    assert!(outcome.err.contains("/team/web:1.0@sha256:"), "{outcome}");
 }
 
 #[test]
-fn t264_retries_for_one_cause_are_said_once() {
+fn t264_retries_for_one_cause_are_reported_once() {
     let site = Site::with_three_images();
     site.bundle("a.krs.tar", &[]).ok();
-    let said = site.desk.krs(&["push", "a.krs.tar", "127.0.0.1:1", "--retries", "1"]).failed(8, &[]);
-    assert_eq!(said.err.matches("; retry 1 of 1 in ").count(), 1, "{said}");
+    let outcome = site.desk.krs(&["push", "a.krs.tar", "127.0.0.1:1", "--retries", "1"]).failed(8, &[]);
+    assert_eq!(outcome.err.matches("; retry 1 of 1 in ").count(), 1, "{outcome}");
 }

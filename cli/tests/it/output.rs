@@ -9,13 +9,13 @@ use serde_json::Value;
 
 #[cfg(unix)]
 use crate::harness::interrupt;
-use crate::harness::{Desk, Said, Site, app};
+use crate::harness::{Desk, Outcome, Site, app};
 
 #[test]
 fn programs_get_one_document_and_lines_of_events() {
     let site = Site::with_three_images();
-    let said = site.bundle("a.krs.tar", &["--format", "json"]).ok();
-    let report = said.json();
+    let outcome = site.bundle("a.krs.tar", &["--format", "json"]).ok();
+    let report = outcome.json();
     assert_eq!(report["schemaVersion"], 1);
     assert_eq!(report["file"], "a.krs.tar");
     assert_eq!(report["imageCount"], 3);
@@ -23,8 +23,11 @@ fn programs_get_one_document_and_lines_of_events() {
     assert!(report["savedBytes"].as_u64().unwrap() >= 2 * (3 << 20), "the shared layer is there once");
     assert_eq!(report["size"], std::fs::metadata(site.desk.path("a.krs.tar")).unwrap().len());
     let events =
-        said.err.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
-    assert!(events.iter().any(|event| event["event"] == "progress" && event["activity"] == "pull"), "{said}");
+        outcome.err.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
+    assert!(
+        events.iter().any(|event| event["event"] == "progress" && event["activity"] == "pull"),
+        "{outcome}"
+    );
     let verified = site.desk.krs(&["verify", "a.krs.tar", "--format", "json"]).ok().json();
     assert_eq!((&verified["verified"], &verified["trusted"]), (&Value::Bool(true), &Value::Bool(false)));
     assert_eq!(verified["digest"], report["digest"]);
@@ -38,25 +41,25 @@ fn programs_get_one_document_and_lines_of_events() {
 #[test]
 fn a_pipe_gets_no_bars_and_no_colours() {
     let site = Site::with_three_images();
-    let said = site.bundle("a.krs.tar", &[]).ok();
+    let outcome = site.bundle("a.krs.tar", &[]).ok();
     assert!(
-        !said.err.contains('\u{1b}') && !said.err.contains('\r') && !said.out.contains('\u{1b}'),
-        "{said}"
+        !outcome.err.contains('\u{1b}') && !outcome.err.contains('\r') && !outcome.out.contains('\u{1b}'),
+        "{outcome}"
     );
-    assert!(said.err.contains("Resolving 3 images\nFetching "), "{said}");
+    assert!(outcome.err.contains("Resolving 3 images\nFetching "), "{outcome}");
     for flag in ["--no-progress", "--quiet"] {
-        let said = site.bundle("a.krs.tar", &[flag]).ok();
-        assert_eq!(said.other_warnings(), "", "{flag}");
-        assert!(!said.out.is_empty());
+        let outcome = site.bundle("a.krs.tar", &[flag]).ok();
+        assert_eq!(outcome.other_warnings(), "", "{flag}");
+        assert!(!outcome.out.is_empty());
     }
     let colored = site.desk.krs(&["verify", "nothing", "--color", "always"]).failed(1, &[]);
     assert!(colored.err.contains("\u{1b}[1;31merror:\u{1b}[0m"), "{colored}");
 }
 
 #[test]
-fn t133_without_progress_pauses_and_retries_are_said_and_only_quiet_is_silent() {
+fn t133_without_progress_pauses_and_retries_are_reported_and_only_quiet_is_silent() {
     let site = Site::with_three_images();
-    for (flags, said) in [
+    for (flags, outcome) in [
         (&["--no-progress"][..], true),
         (&["--no-progress", "-v"], true),
         (&["--no-progress", "--format", "json"], true),
@@ -68,7 +71,7 @@ fn t133_without_progress_pauses_and_retries_are_said_and_only_quiet_is_silent() 
         site.source.fail(Matcher::manifests().nth(2..=2), What::Status(500, Vec::new(), String::new()));
         let run = site.bundle("a.krs.tar", flags).ok();
         for part in ["rate limited by", "paused for 1.0 s", "retry 1 of 5 in"] {
-            assert_eq!(run.err.contains(part), said, "{flags:?}: {part}: {run}");
+            assert_eq!(run.err.contains(part), outcome, "{flags:?}: {part}: {run}");
         }
         assert!(!run.err.contains("Resolving") && !run.err.contains("\"progress\""), "{flags:?}: {run}");
     }
@@ -79,8 +82,8 @@ fn flags_can_be_variables() {
     let desk = Desk::new();
     let json = desk.krs_env(&[("KRS_FORMAT", "json")], &["keygen", "-o", "k", "--no-passphrase"]).ok();
     assert_eq!(json.json()["publicKeyFile"], "k.pub");
-    let said = desk.krs_env(&[("KRS_OUTPUT", "z"), ("KRS_NO_PASSPHRASE", "1")], &["keygen"]).ok();
-    assert!(said.out.contains("z.key"));
+    let outcome = desk.krs_env(&[("KRS_OUTPUT", "z"), ("KRS_NO_PASSPHRASE", "1")], &["keygen"]).ok();
+    assert!(outcome.out.contains("z.key"));
     desk.krs_env(&[("KRS_QUIET", "perhaps")], &["crd"]).failed(2, &["perhaps"]);
 }
 
@@ -157,7 +160,7 @@ fn t227_where_files_may_not_be_so_large_volumes_are_named_and_can_be_written() {
 fn t227_an_image_of_schema_1_is_called_that() {
     let mut site = Site::new();
     let manifest = r#"{"schemaVersion":1,"name":"team/old","tag":"1.0","architecture":"amd64","fsLayers":[],"history":[]}"#;
-    // As registries label it that do not look at `Accept`: by its own type, or as JSON.
+    // As registries label it that do not check `Accept`: by its own type, or as JSON.
     for (repository, media_type) in [
         ("team/old", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
         ("team/older", "application/json"),
@@ -171,8 +174,8 @@ fn t227_an_image_of_schema_1_is_called_that() {
         site.name(&format!("{repository}:2.0@{digest}"));
     }
     site.commit();
-    let said = site.bundle("a.krs.tar", &[]);
-    said.failed(
+    let outcome = site.bundle("a.krs.tar", &[]);
+    outcome.failed(
         1,
         &["4 images failed", "schema 1, which is obsolete", "build it again", "skopeo copy --format oci"],
     );
@@ -241,18 +244,18 @@ fn results_fit_the_width_of_the_terminal() {
     site.checkout.write("sites/.krsignore", "old-*\n");
     site.checkout.write("sites/old-bonn.yaml", site.set().replace("name: site", "name: bonn"));
     let checkout = site.checkout.path();
-    let said =
+    let outcome =
         fits(&|columns| site.desk.krs_env(&[("COLUMNS", columns)], &["validate", checkout.as_str()]).ok());
-    assert!(said.out.contains("skipped:") && said.out.contains("ignored"), "{said}");
+    assert!(outcome.out.contains("skipped:") && outcome.out.contains("ignored"), "{outcome}");
 }
 
 /// Runs a command at two widths of the terminal.
-fn fits(run: &dyn Fn(&str) -> Said) -> Said {
-    let said = run("80");
-    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{said}");
+fn fits(run: &dyn Fn(&str) -> Outcome) -> Outcome {
+    let outcome = run("80");
+    assert!(outcome.out.lines().all(|line| line.chars().count() <= 80), "{outcome}");
     // Words stay in one piece, so that digests can be copied: a line of one, or of a name and one, may be longer.
-    let said = run("40");
+    let outcome = run("40");
     let is_over = |line: &&str| line.chars().count() > 40 && line.split_whitespace().count() > 2;
-    assert_eq!(said.out.lines().filter(is_over).collect::<Vec<_>>(), [""; 0], "{said}");
-    said
+    assert_eq!(outcome.out.lines().filter(is_over).collect::<Vec<_>>(), [""; 0], "{outcome}");
+    outcome
 }

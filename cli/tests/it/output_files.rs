@@ -58,8 +58,8 @@ fn t219_a_missing_variable_of_ci_makes_no_unsigned_or_changed_bundle() {
         ])
         .failed(2, &["no commit is recorded"]);
     site.commit();
-    let said = site.bundle("d.krs.tar", &["--require-clean"]).ok();
-    assert!(said.err.contains("NOT SIGNED"), "{said}");
+    let outcome = site.bundle("d.krs.tar", &["--require-clean"]).ok();
+    assert!(outcome.err.contains("NOT SIGNED"), "{outcome}");
     let report = site.bundle("e.krs.tar", &["--format", "json"]).json();
     assert!(report["warnings"].to_string().contains("NOT SIGNED"), "{report}");
 }

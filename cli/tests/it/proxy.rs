@@ -4,7 +4,7 @@
 use krs_testing::proxy::{Proxy, ProxyRequest};
 use krs_testing::registry::{Options, UNRESOLVED};
 
-use crate::harness::{Said, Site, app};
+use crate::harness::{Outcome, Site, app};
 
 /// A site whose source registry is only reached through a proxy, under a name that nobody resolves.
 fn behind_a_proxy(tls: bool) -> (Site, Proxy) {
@@ -16,13 +16,13 @@ fn behind_a_proxy(tls: bool) -> (Site, Proxy) {
     (site, proxy)
 }
 
-fn bundle(site: &Site, variables: &[(&str, &str)], more: &[&str]) -> Said {
+fn bundle(site: &Site, variables: &[(&str, &str)], more: &[&str]) -> Outcome {
     let arguments = ["bundle", site.checkout.path().as_str(), "-o", "a.krs.tar", "--retries", "0"];
     site.desk.krs_env(variables, &[&arguments, more].concat())
 }
 
 #[test]
-fn https_goes_through_a_tunnel_with_the_proxys_login_and_no_proxy_goes_around_it() {
+fn https_goes_through_a_tunnel_with_the_proxys_credentials_and_no_proxy_goes_around_it() {
     let (site, proxy) = behind_a_proxy(true);
     let url = format!("http://courier:hunter2@{}", proxy.address());
     let ca = site.source.ca_file().unwrap().to_string();
@@ -33,8 +33,8 @@ fn https_goes_through_a_tunnel_with_the_proxys_login_and_no_proxy_goes_around_it
     assert!(!requests.is_empty() && requests.iter().all(|one| *one == tunnel), "{requests:?}");
 
     let around = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", "other.example,registry.invalid")];
-    let said = bundle(&site, &around, &["--ca-file", &ca]).failed(8, &[UNRESOLVED]);
-    assert!(!said.err.contains("hunter2"), "{said}");
+    let outcome = bundle(&site, &around, &["--ca-file", &ca]).failed(8, &[UNRESOLVED]);
+    assert!(!outcome.err.contains("hunter2"), "{outcome}");
     assert_eq!(proxy.requests().len(), requests.len());
 }
 
@@ -66,12 +66,12 @@ fn http_goes_through_the_proxy_too_and_loopback_never_does() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_said_to_be_the_trouble() {
+fn a_proxy_that_is_not_there_is_reported_to_be_the_trouble() {
     let (site, _) = behind_a_proxy(true);
     let nobody = krs_testing::process::free_address();
     let url = format!("http://{nobody}");
-    let said = bundle(&site, &[("HTTPS_PROXY", &url)], &[]).failed(8, &[UNRESOLVED, "NO_PROXY"]);
-    assert!(!site.desk.path("a.krs.tar").exists(), "{said}");
+    let outcome = bundle(&site, &[("HTTPS_PROXY", &url)], &[]).failed(8, &[UNRESOLVED, "NO_PROXY"]);
+    assert!(!site.desk.path("a.krs.tar").exists(), "{outcome}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use krs_testing::registry::{Auth, Matcher, Options, Registry};
 use serde_json::Value;
 
-use crate::harness::{Said, Site, app, status};
+use crate::harness::{Outcome, Site, app, status};
 
 /// A set with images of the source registry, each `repository:tag@digest`.
 fn set(site: &Site, name: &str, destination: &str, images: &[&str]) -> String {
@@ -25,7 +25,7 @@ fn image(site: &Site, repository: &str, tag: &str, seed: u64) -> String {
 }
 
 /// Writes `b.krs.tar`, signed by `k.key`, of these sets.
-fn bundle(site: &mut Site, sets: &[String], more: &[&str]) -> Said {
+fn bundle(site: &mut Site, sets: &[String], more: &[&str]) -> Outcome {
     for (n, set) in sets.iter().enumerate() {
         site.checkout.write(&format!("sites/{n}.yaml"), set);
     }
@@ -36,7 +36,7 @@ fn bundle(site: &mut Site, sets: &[String], more: &[&str]) -> Said {
     site.bundle("b.krs.tar", &[&["--key", "k.key"], more].concat())
 }
 
-fn push(site: &Site, more: &[&str]) -> Said {
+fn push(site: &Site, more: &[&str]) -> Outcome {
     site.desk.krs(&[&["push", "b.krs.tar", "--public-key", "k.pub"], more].concat())
 }
 
@@ -69,10 +69,10 @@ fn each_set_goes_to_its_own_destination_with_its_prefix() {
     assert_eq!(dry["targets"].as_array().unwrap().len(), 4);
     assert!(site.edge.repositories().is_empty() && second.repositories().is_empty());
 
-    let said = run(&["--format", "json"]).ok();
-    let json = said.json();
+    let outcome = run(&["--format", "json"]).ok();
+    let json = outcome.json();
     assert_eq!(texts(&json, "destinations", "destination"), expected);
-    assert_eq!(json.get("destination"), None, "there are several: {said}");
+    assert_eq!(json.get("destination"), None, "there are several: {outcome}");
     assert_eq!(site.edge.digest("team/web", "1.0"), site.source.digest("team/web", "1.0"));
     assert_eq!(site.edge.digest("team/api", "1.0"), None);
     for (repository, name) in [
@@ -159,9 +159,9 @@ fn another_registry_than_that_of_the_sets_is_warned_about() {
     let mut warning = |own: &str| {
         let sets = [set(&site, "apps/a", own, &[&web]), set(&site, "apps/b", "${REGISTRY}", &[&web])];
         bundle(&mut site, &sets, &["--force"]).ok();
-        let said = push(&site, &[&edge]).ok();
+        let outcome = push(&site, &[&edge]).ok();
         let json = push(&site, &[&edge, "--format", "json"]).ok().json();
-        let text = said.err.lines().find(|line| line.contains("the sets are for")).map(str::to_owned);
+        let text = outcome.err.lines().find(|line| line.contains("the sets are for")).map(str::to_owned);
         assert_eq!(text.is_some(), json["warnings"].to_string().contains("the sets are for"), "{json}");
         text
     };
@@ -181,10 +181,10 @@ fn one_destination_that_fails_stops_no_other_one() {
     let web = image(&site, "team/web", "1.0", 2);
     let sets = [set(&site, "apps/a", &first, &[&web]), set(&site, "apps/b", &second, &[&web])];
     bundle(&mut site, &sets, &[]).ok();
-    let said = push(&site, &["--format", "json", "--retries", "0"]);
-    let failed = said.code;
-    assert!(failed == 7 && said.err.contains("1 of 2 destinations failed"), "{said}");
-    let json = said.json();
+    let outcome = push(&site, &["--format", "json", "--retries", "0"]);
+    let failed = outcome.code;
+    assert!(failed == 7 && outcome.err.contains("1 of 2 destinations failed"), "{outcome}");
+    let json = outcome.json();
     let destinations = json["destinations"].as_array().unwrap();
     for one in destinations {
         let is_broken = one["destination"] == second.as_str();
@@ -198,7 +198,7 @@ fn one_destination_that_fails_stops_no_other_one() {
 }
 
 #[test]
-fn two_names_of_one_image_at_one_registry_are_said_with_their_sets() {
+fn two_names_of_one_image_at_one_registry_are_reported_with_their_sets() {
     let mut site = Site::new();
     let edge = site.edge.host().to_string();
     let (one, other) = (image(&site, "team/web", "1.0", 2), image(&site, "a/team/web", "1.0", 3));
@@ -223,7 +223,7 @@ fn two_names_of_one_image_at_one_registry_are_said_with_their_sets() {
 }
 
 #[test]
-fn t246_a_name_of_different_images_at_different_sites_is_said_when_the_bundle_is_made() {
+fn t246_a_name_of_different_images_at_different_sites_is_reported_when_the_bundle_is_made() {
     let mut site = Site::new();
     let (one, other) = (image(&site, "team/api", "1.0", 2), image(&site, "b/team/api", "1.0", 3));
     let shared = image(&site, "team/web", "1.0", 4);
@@ -240,13 +240,17 @@ fn t246_a_name_of_different_images_at_different_sites_is_said_when_the_bundle_is
         let destination = |set: &String| {
             set.split_once("destinationRegistry: ").unwrap().1.lines().next().unwrap().to_owned()
         };
-        let said = bundle(&mut site, &sets, &["--force"]).ok();
-        let line = said.err.lines().find(|line| line.contains("give one name to different images")).unwrap();
+        let outcome = bundle(&mut site, &sets, &["--force"]).ok();
+        let line =
+            outcome.err.lines().find(|line| line.contains("give one name to different images")).unwrap();
         for (file, name, set) in
             [("sites/0.yaml", "x/berlin", &sets[0]), ("sites/1.yaml", "x/munich", &sets[1])]
         {
-            let place = format!("/{file}:9, for {})", destination(set));
-            assert!(line.contains(&format!("set {name} (")) && line.contains(&place), "`{place}`: {line}");
+            let source_position = format!("/{file}:9, for {})", destination(set));
+            assert!(
+                line.contains(&format!("set {name} (")) && line.contains(&source_position),
+                "`{source_position}`: {line}"
+            );
         }
         assert!(line.contains("team/api:1.0") && !line.contains("team/web"), "{line}");
         let json = bundle(&mut site, &sets, &["--force", "--format", "json"]).ok().json();
@@ -254,8 +258,8 @@ fn t246_a_name_of_different_images_at_different_sites_is_said_when_the_bundle_is
     }
     // One image under one name at two sites is what everybody has.
     let sets = [set(&site, "x/a", "a.example", &[&shared]), set(&site, "x/b", "b.example", &[&shared])];
-    let said = bundle(&mut site, &sets, &["--force"]).ok();
-    assert!(!said.err.contains("give one name"), "{said}");
+    let outcome = bundle(&mut site, &sets, &["--force"]).ok();
+    assert!(!outcome.err.contains("give one name"), "{outcome}");
 }
 
 #[test]
@@ -273,28 +277,28 @@ fn t247_a_tag_that_moves_is_shown_with_both_digests() {
     let named = |state: &str| serde_json::json!({"tag": "1.0", "state": state});
     let dry = push(&site, &["--dry-run", "--format", "json"]).ok().json();
     assert_eq!(states(&dry), [named("created"), named("created")]);
-    let said = push(&site, &[]).ok();
-    assert!(said.out.contains("2 tags: 2 new\n"), "{said}");
+    let outcome = push(&site, &[]).ok();
+    assert!(outcome.out.contains("2 tags: 2 new\n"), "{outcome}");
     let before = site.edge.digest("team/web", "1.0").unwrap();
     let (new, added) = (image(&site, "team/web", "1.0", 4), image(&site, "team/db", "1.0", 5));
     let sets = [set(&site, "x/a", &edge, &[&new, &kept, &added])];
     bundle(&mut site, &sets, &["--sequence", "2"]).ok();
     let after = new.split_once('@').unwrap().1;
     let lines = |what: &str| format!("{edge}/team/web:1.0 {what}\n  from {before}\n  to   {after}\n");
-    let said = push(&site, &["--dry-run"]).ok();
-    assert!(said.out.contains(&lines("would move")), "{said}");
-    assert!(said.out.contains("3 tags: 1 moved, 1 new, 1 unchanged\nNothing was sent.\n"), "{said}");
+    let outcome = push(&site, &["--dry-run"]).ok();
+    assert!(outcome.out.contains(&lines("would move")), "{outcome}");
+    assert!(outcome.out.contains("3 tags: 1 moved, 1 new, 1 unchanged\nNothing was sent.\n"), "{outcome}");
     assert_eq!(site.edge.digest("team/web", "1.0"), Some(before), "nothing is sent");
     let mut moved = named("moved");
     moved["from"] = before.to_string().into();
     let dry = push(&site, &["--dry-run", "--format", "json"]).ok().json();
     assert_eq!(states(&dry), [moved.clone(), named("unchanged"), named("created")]);
-    let said = push(&site, &[]).ok();
-    assert!(said.out.contains(&lines("moved")), "{said}");
+    let outcome = push(&site, &[]).ok();
+    assert!(outcome.out.contains(&lines("moved")), "{outcome}");
     let key = site.desk.krs(&["inspect", "b.krs.tar", "--public-key", "k.pub", "--format", "json"]).json();
     let key = key["signatures"][0]["key"].as_str().unwrap().to_owned();
     let last = format!("b.krs.tar: stream default, sequence 2, signed by {key}");
-    assert_eq!(said.out.lines().last().unwrap(), last);
+    assert_eq!(outcome.out.lines().last().unwrap(), last);
     let again = push(&site, &["--format", "json"]).ok().json();
     assert_eq!(states(&again), ["unchanged"; 3].map(named));
     assert_eq!(again["destinations"][0]["tagsUnchanged"], 3);
@@ -314,17 +318,17 @@ fn t247_a_tag_of_which_the_registry_says_nothing_is_not_called_new() {
     };
     refuse("HEAD");
     refuse("GET");
-    let said = push(&site, &["--dry-run"]).ok();
-    assert!(said.out.contains("1 tag: 1 not known"), "{said}");
-    assert!(said.err.contains("which tags would move at"), "{said}");
+    let outcome = push(&site, &["--dry-run"]).ok();
+    assert!(outcome.out.contains("1 tag: 1 not known"), "{outcome}");
+    assert!(outcome.err.contains("which tags would move at"), "{outcome}");
     site.edge.clear_faults();
     refuse("HEAD");
     refuse("GET");
-    let said = push(&site, &[]).ok();
-    assert!(said.out.contains("1 tag: 1 not known"), "{said}");
+    let outcome = push(&site, &[]).ok();
+    assert!(outcome.out.contains("1 tag: 1 not known"), "{outcome}");
     // A registry that is not there: once, and not for each tag.
-    let said = site.desk.krs(&["push", "b.krs.tar", "127.0.0.1:1", "--dry-run"]).ok();
-    assert!(said.out.contains("1 not known") && said.err.contains("is not known"), "{said}");
+    let outcome = site.desk.krs(&["push", "b.krs.tar", "127.0.0.1:1", "--dry-run"]).ok();
+    assert!(outcome.out.contains("1 not known") && outcome.err.contains("is not known"), "{outcome}");
 }
 
 #[test]
@@ -351,8 +355,8 @@ fn a_bundle_after_the_registry_and_a_slash_after_it_are_understood() {
     let edge = site.edge.host().to_string();
     for bundle in ["a.krs.tar", "./a.krs.tar", site.desk.path("a.krs.tar").as_str()] {
         let named = format!("invalid value '{bundle}' for '[REGISTRY[/PREFIX]]'");
-        let said = site.desk.krs(&["push", &edge, bundle]);
-        said.failed(2, &[&named, "The bundle comes first, then the registry"]);
+        let outcome = site.desk.krs(&["push", &edge, bundle]);
+        outcome.failed(2, &[&named, "The bundle comes first, then the registry"]);
     }
     let right = format!("help: the bundle comes first, then the registry: krs push update {edge}");
     site.desk.krs(&["push", &edge, "update"]).failed(2, &["update is a file and not a registry", &right]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use krs_testing::registry::{Matcher, What};
 use serde_json::Value;
 
-use crate::harness::{Said, Site, app, status};
+use crate::harness::{Outcome, Site, app, status};
 
 /// Where the state lies without any variable but `HOME`.
 const STATE: &str = "home/.local/state/krs/push.json";
@@ -26,7 +26,7 @@ fn site() -> Site {
     site
 }
 
-fn trusted(site: &Site, sequence: &str, more: &[&str]) -> Said {
+fn trusted(site: &Site, sequence: &str, more: &[&str]) -> Outcome {
     site.push(&format!("{sequence}.krs.tar"), &[&["--public-key", "k.pub"], more].concat())
 }
 
@@ -57,8 +57,8 @@ fn t242_an_older_bundle_is_refused_unless_it_is_meant() {
     // Another destination has a mark of its own.
     let below = format!("{edge}/staging");
     site.desk.krs(&["push", "1.krs.tar", &below, "--public-key", "k.pub"]).ok();
-    let said = trusted(&site, "1", &["--allow-older"]).ok();
-    assert!(said.err.contains("by --allow-older"), "{said}");
+    let outcome = trusted(&site, "1", &["--allow-older"]).ok();
+    assert!(outcome.err.contains("by --allow-older"), "{outcome}");
     assert_eq!(sequence(&site, STATE), 2, "a mark is never lowered");
     trusted(&site, "1", &[]).failed(5, &[]);
     let json = trusted(&site, "2", &["--format", "json"]).ok().json();
@@ -66,14 +66,15 @@ fn t242_an_older_bundle_is_refused_unless_it_is_meant() {
 }
 
 #[test]
-fn a_state_folder_that_is_none_is_said_to_be_that_before_anything_is_sent() {
+fn a_state_folder_that_is_none_is_reported_to_be_that_before_anything_is_sent() {
     let site = site();
     site.desk.write("file", "x");
     for named in ["/dev/null", "file"] {
-        let said = trusted(&site, "1", &["--state", named]);
+        let outcome = trusted(&site, "1", &["--state", named]);
         let message = format!("error: {named} is not a folder");
-        let said = said.failed(2, &[&message, "help: --state names the folder in which krs push records"]);
-        assert!(!said.err.contains("has no record of a push yet"), "{said}");
+        let outcome =
+            outcome.failed(2, &[&message, "help: --state names the folder in which krs push records"]);
+        assert!(!outcome.err.contains("has no record of a push yet"), "{outcome}");
     }
     assert!(site.edge.requests().is_empty());
 }
@@ -86,9 +87,9 @@ fn t242_two_bundles_of_one_sequence_are_both_pushed_with_a_warning() {
     site.commit();
     site.bundle("other.krs.tar", &["--stream", "prod", "--sequence", "2", "--key", "k.key"]).ok();
     for file in ["other.krs.tar", "2.krs.tar"] {
-        let said = site.push(file, &["--public-key", "k.pub"]).ok();
-        let warned = said.err.contains("was used before for other content");
-        assert_eq!(warned, file == "other.krs.tar", "{said}");
+        let outcome = site.push(file, &["--public-key", "k.pub"]).ok();
+        let warned = outcome.err.contains("was used before for other content");
+        assert_eq!(warned, file == "other.krs.tar", "{outcome}");
     }
 }
 
@@ -98,8 +99,8 @@ fn t242_only_what_was_pushed_with_success_is_remembered() {
     trusted(&site, "1", &[]).ok();
     trusted(&site, "2", &["--dry-run"]).ok();
     site.edge.fail(Matcher::any().method("PUT").path("/team/web2/manifests/"), status(403));
-    let said = trusted(&site, "2", &["--retries", "0"]);
-    assert_ne!(said.code, 0, "{said}");
+    let outcome = trusted(&site, "2", &["--retries", "0"]);
+    assert_ne!(outcome.code, 0, "{outcome}");
     assert_eq!(sequence(&site, STATE), 1);
     site.edge.clear_faults();
     trusted(&site, "1", &[]).ok();
@@ -165,14 +166,14 @@ fn t245_a_damaged_state_stops_the_push_and_says_what_to_do() {
     // Another destination is none of its business.
     let below = format!("{edge}/other");
     site.desk.krs(&["push", "1.krs.tar", &below, "--public-key", "k.pub"]).ok();
-    let said = trusted(&site, "2", &["--allow-older"]).ok();
-    assert!(said.err.contains("it is not known what was pushed before"), "{said}");
+    let outcome = trusted(&site, "2", &["--allow-older"]).ok();
+    assert!(outcome.err.contains("it is not known what was pushed before"), "{outcome}");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     refused(&["not a regular file"]);
     fs::remove_dir(&path).unwrap();
     trusted(&site, "1", &[]).ok();
-    assert_eq!(sequence(&site, STATE), 1, "written anew");
+    assert_eq!(sequence(&site, STATE), 1, "written again");
 }
 
 #[cfg(unix)]
@@ -200,7 +201,7 @@ fn t245_a_state_behind_a_link_is_followed_and_a_pipe_is_not_waited_for() {
 }
 
 #[test]
-fn t245_a_folder_that_cannot_be_written_to_is_said_before_anything_is_sent() {
+fn t245_a_folder_that_cannot_be_written_to_is_reported_before_anything_is_sent() {
     let site = site();
     // A file where the folder should be: nobody can write there, not even root.
     site.desk.write("file", "");
@@ -210,13 +211,13 @@ fn t245_a_folder_that_cannot_be_written_to_is_said_before_anything_is_sent() {
     let edge = site.edge.host().to_string();
     let call = ["push", "2.krs.tar", &edge, "--public-key", "k.pub", "--format", "json"];
     for home in [home.as_str(), ""] {
-        let said = site.desk.krs_env(&[("HOME", home)], &call).ok();
-        let json = said.json();
-        assert!(json["warnings"].to_string().contains("not "), "{said}");
-        assert_eq!(json["destinations"][0]["remembered"], false, "{said}");
+        let outcome = site.desk.krs_env(&[("HOME", home)], &call).ok();
+        let json = outcome.json();
+        assert!(json["warnings"].to_string().contains("not "), "{outcome}");
+        assert_eq!(json["destinations"][0]["remembered"], false, "{outcome}");
     }
-    let said = site.desk.krs_env(&[("HOME", home.as_str())], &call[..5]).ok();
-    assert!(said.err.contains("what is pushed now is not recorded: cannot write"), "{said}");
+    let outcome = site.desk.krs_env(&[("HOME", home.as_str())], &call[..5]).ok();
+    assert!(outcome.err.contains("what is pushed now is not recorded: cannot write"), "{outcome}");
     // By the variable, too, and an empty one is unset.
     site.desk.krs_env(&[("KRS_STATE", "file/state")], &call).failed(1, &[]);
     site.desk.krs_env(&[("KRS_STATE", "")], &call).ok();
@@ -237,18 +238,18 @@ fn t245_two_pushes_at_once_lose_no_mark() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(state(&site, STATE)["marks"].as_object().unwrap().len(), 8);
-    // One that is held is waited for, and not for ever.
+    // One that is held is waited for, and not indefinitely.
     let lock = File::open(site.desk.path("home/.local/state/krs/push.lock")).unwrap();
     lock.lock().unwrap();
     let began = Instant::now();
-    let said = trusted(&site, "2", &[]).ok();
-    assert!(said.err.contains("was locked by another krs push"), "{said}");
-    assert!(began.elapsed() < Duration::from_secs(60), "{said}");
+    let outcome = trusted(&site, "2", &[]).ok();
+    assert!(outcome.err.contains("was locked by another krs push"), "{outcome}");
+    assert!(began.elapsed() < Duration::from_secs(60), "{outcome}");
 }
 
 #[cfg(unix)]
 #[test]
-fn t242_a_newer_bundle_that_was_pushed_meanwhile_is_said() {
+fn t242_a_newer_bundle_that_was_pushed_meanwhile_is_reported() {
     let site = site();
     trusted(&site, "1", &[]).ok();
     site.edge.clear_requests();
@@ -271,11 +272,11 @@ fn t242_a_newer_bundle_that_was_pushed_meanwhile_is_said() {
     trusted(&site, "2", &[]).ok();
     signal("-CONT");
     let output = older.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(5), "{said}");
+    let outcome = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{outcome}");
     assert!(
-        said.contains("another bundle was pushed to") && said.contains("push the newest bundle"),
-        "{said}"
+        outcome.contains("another bundle was pushed to") && outcome.contains("push the newest bundle"),
+        "{outcome}"
     );
     assert_eq!(sequence(&site, STATE), 2);
 }

@@ -18,9 +18,9 @@ fn site() -> Site {
 fn receipt(site: &Site) -> (Value, Value) {
     let (edge, set) = (site.edge.host().to_string(), site.checkout.path().as_str());
     let arguments = ["receipt", &edge, "--set", set, "-o", "r.json", "--format", "json", "--retries", "0"];
-    let said = site.desk.krs(&arguments).ok();
+    let outcome = site.desk.krs(&arguments).ok();
     let receipt = serde_json::from_slice(&std::fs::read(site.desk.path("r.json")).unwrap()).unwrap();
-    (said.json(), receipt)
+    (outcome.json(), receipt)
 }
 
 fn names(receipt: &Value) -> Vec<&str> {
@@ -88,7 +88,7 @@ fn t118_of_very_many_tags_those_of_the_sets_are_read_and_the_others_counted() {
 }
 
 #[test]
-fn t118_of_very_many_unreadable_tags_the_first_are_said_and_the_others_counted() {
+fn t118_of_very_many_unreadable_tags_the_first_are_reported_and_the_others_counted() {
     let site = site();
     let (media_type, bytes) = site.edge.manifest("team/web", "1.0").unwrap();
     for number in 100..130 {
@@ -96,12 +96,12 @@ fn t118_of_very_many_unreadable_tags_the_first_are_said_and_the_others_counted()
     }
     site.edge.fail(Matcher::any().path("/manifests/bad-"), What::Status(410, Vec::new(), String::new()));
     let (edge, set) = (site.edge.host().to_string(), site.checkout.path().as_str());
-    let said = site.desk.krs(&["receipt", &edge, "--set", set, "-o", "r.json", "--no-progress"]).ok();
-    assert_eq!(said.err.lines().filter(|line| line.starts_with("  tag bad-")).count(), 20, "{said}");
-    assert_eq!(said.err.matches("410").count(), 1, "{said}");
+    let outcome = site.desk.krs(&["receipt", &edge, "--set", set, "-o", "r.json", "--no-progress"]).ok();
+    assert_eq!(outcome.err.lines().filter(|line| line.starts_with("  tag bad-")).count(), 20, "{outcome}");
+    assert_eq!(outcome.err.matches("410").count(), 1, "{outcome}");
     assert!(
-        said.err.contains("incomplete: 30 entries, all for the same reason: ")
-            && said.err.contains("\n  and 10 more\n")
+        outcome.err.contains("incomplete: 30 entries, all for the same reason: ")
+            && outcome.err.contains("\n  and 10 more\n")
     );
     let receipt = std::fs::read_to_string(site.desk.path("r.json")).unwrap();
     assert_eq!(receipt.matches("tag bad-").count(), 30);
@@ -117,7 +117,7 @@ fn t118_a_registry_of_which_nothing_can_be_read_is_no_receipt() {
 }
 
 #[test]
-fn several_sets_of_one_repository_are_all_looked_for() {
+fn several_sets_of_one_repository_are_all_searched() {
     let site = site();
     let other = crate::harness::app("web", 7);
     other.push_to(&site.edge, "team/web", None);

@@ -28,10 +28,13 @@ fn t110_t112_an_image_travels_without_its_signature_with_one_warning_and_exit_co
     let seal = signature(&app("app", 1));
     // Its manifest can be read, and one of its blobs is gone.
     assert!(site.source.delete_blob(&seal.blobs.last().unwrap().0));
-    let said = site.bundle("a.krs.tar", &[]).ok();
-    assert_eq!(said.other_warnings().matches("warning: ").count(), 1, "{said}");
-    assert!(said.err.contains("/team/app:1.0@") && said.err.contains("1 referrer cannot be read"), "{said}");
-    assert!(said.out.contains("1 signature, SBOM or attestation could not be fetched\n"), "{said}");
+    let outcome = site.bundle("a.krs.tar", &[]).ok();
+    assert_eq!(outcome.other_warnings().matches("warning: ").count(), 1, "{outcome}");
+    assert!(
+        outcome.err.contains("/team/app:1.0@") && outcome.err.contains("1 referrer cannot be read"),
+        "{outcome}"
+    );
+    assert!(outcome.out.contains("1 signature, SBOM or attestation could not be fetched\n"), "{outcome}");
     site.push("a.krs.tar", &[]).ok();
     site.arrived("team/app", "1.0");
 
@@ -51,15 +54,15 @@ fn t110_t112_an_image_travels_without_its_signature_with_one_warning_and_exit_co
     site.bundle("c.krs.tar", &required).failed(6, &["signatures, SBOMs or attestations cannot be fetched"]);
 
     site.source.fail(Matcher::any().path("/referrers/"), refused(403));
-    let said = site.bundle("d.krs.tar", &[]).ok();
-    assert!(said.err.contains("1 look-up of referrers failed"), "{said}");
-    let missing = said.out.lines().filter(|line| line.contains("SBOMs")).collect::<Vec<_>>();
-    let [row] = missing.as_slice() else { panic!("{said}") };
+    let outcome = site.bundle("d.krs.tar", &[]).ok();
+    assert!(outcome.err.contains("1 look-up of referrers failed"), "{outcome}");
+    let missing = outcome.out.lines().filter(|line| line.contains("SBOMs")).collect::<Vec<_>>();
+    let [row] = missing.as_slice() else { panic!("{outcome}") };
     let (name, text) = row.split_once(' ').unwrap();
     assert_eq!((name, text.trim()), ("Missing", "1 look-up of signatures, SBOMs or attestations failed"));
-    let said = site.desk.krs(&["inspect", "d.krs.tar"]).ok();
+    let outcome = site.desk.krs(&["inspect", "d.krs.tar"]).ok();
     let counted = "1 signature, SBOM or attestation could not be fetched, or looked up";
-    assert!(said.out.contains(counted), "the manifest only counts: {said}");
+    assert!(outcome.out.contains(counted), "the manifest only counts: {outcome}");
     site.bundle("e.krs.tar", &required).failed(7, &["signatures, SBOMs or attestations of it are missing"]);
     let files = site.desk.files();
     assert!(!files.iter().any(|file| file == "c.krs.tar" || file == "e.krs.tar"), "{files:?}");
@@ -73,11 +76,11 @@ fn t98_an_attestation_of_which_a_blob_is_missing_costs_a_warning_and_where_it_is
     site.commit();
     let attestation = &top.children[1];
     assert!(site.source.delete_blob(&attestation.blobs.last().unwrap().0));
-    let said = site.bundle("a.krs.tar", &[]).ok();
-    assert_eq!(said.other_warnings().matches("warning: ").count(), 1, "{said}");
+    let outcome = site.bundle("a.krs.tar", &[]).ok();
+    assert_eq!(outcome.other_warnings().matches("warning: ").count(), 1, "{outcome}");
     assert!(
-        said.err.contains(&format!("without the attestation of linux/amd64 ({}", attestation.digest)),
-        "{said}"
+        outcome.err.contains(&format!("without the attestation of linux/amd64 ({}", attestation.digest)),
+        "{outcome}"
     );
     let json = site.bundle("b.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &2.into()));
@@ -114,9 +117,9 @@ fn t98_format_version_1_is_refused_where_an_attestation_is_missing_with_the_reas
 #[test]
 fn what_is_left_behind_by_choice_is_one_row() {
     let site = site();
-    let said = site.bundle("a.krs.tar", &["--referrers", "application/x-none"]).ok();
-    assert_eq!(said.out.lines().filter(|line| line.starts_with("Left behind")).count(), 1, "{said}");
-    assert!(!said.out.contains("Missing"), "{said}");
+    let outcome = site.bundle("a.krs.tar", &["--referrers", "application/x-none"]).ok();
+    assert_eq!(outcome.out.lines().filter(|line| line.starts_with("Left behind")).count(), 1, "{outcome}");
+    assert!(!outcome.out.contains("Missing"), "{outcome}");
 }
 
 #[test]
@@ -124,9 +127,9 @@ fn the_platform_of_an_image_without_an_index_is_in_the_table_of_bundle_and_of_in
     let site = site();
     let made = site.bundle("a.krs.tar", &[]).ok();
     let inspected = site.desk.krs(&["inspect", "a.krs.tar"]).ok();
-    for said in [made, inspected] {
-        let row = said.out.lines().find(|line| line.contains("team/app:1.0")).unwrap().to_owned();
-        assert!(row.contains("linux/amd64"), "{said}");
+    for outcome in [made, inspected] {
+        let row = outcome.out.lines().find(|line| line.contains("team/app:1.0")).unwrap().to_owned();
+        assert!(row.contains("linux/amd64"), "{outcome}");
     }
     let json = site.bundle("b.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!(json["images"][0]["platforms"], serde_json::json!(["linux/amd64"]));
@@ -139,20 +142,23 @@ fn t115_a_push_names_what_is_not_found_at_the_edge() {
     site.bundle("a.krs.tar", &[]).ok();
     let put = Matcher::any().method("PUT").path(format!("/manifests/{}", seal.digest));
     site.edge.fail(put, refused(405));
-    let said = site.push("a.krs.tar", &[]).ok();
+    let outcome = site.push("a.krs.tar", &[]).ok();
     site.arrived("team/app", "1.0");
-    assert_eq!(said.err.matches("warning: signatures, SBOMs").count(), 1, "{said}");
-    assert!(said.err.contains("1 not there") && said.out.contains(&seal.digest.to_string()), "{said}");
+    assert_eq!(outcome.err.matches("warning: signatures, SBOMs").count(), 1, "{outcome}");
+    assert!(
+        outcome.err.contains("1 not there") && outcome.out.contains(&seal.digest.to_string()),
+        "{outcome}"
+    );
     let json = site.push("a.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!(json["referrerProblems"][0]["digest"], seal.digest.to_string());
     assert_eq!(json["referrerProblems"][0]["state"], "missing");
     site.push("a.krs.tar", &["--referrers", "required"]).failed(6, &["cannot be found at"]);
-    let said = site.push("a.krs.tar", &["--referrers", "none"]).ok();
-    assert!(!said.err.contains("SBOMs"), "{said}");
+    let outcome = site.push("a.krs.tar", &["--referrers", "none"]).ok();
+    assert!(!outcome.err.contains("SBOMs"), "{outcome}");
 }
 
 #[test]
-fn t115_a_base_layer_that_only_a_signature_lacks_costs_no_image() {
+fn t115_a_base_layer_that_only_a_signature_does_not_have_costs_no_image() {
     let site = site();
     let seal = signature(&app("app", 1));
     site.bundle("a.krs.tar", &[]).ok();
@@ -160,7 +166,7 @@ fn t115_a_base_layer_that_only_a_signature_lacks_costs_no_image() {
     site.edge.delete_blob(&seal.blobs.last().unwrap().0);
     let against = site.desk.path("a.krs.tar");
     site.bundle("b.krs.tar", &["--against", against.as_str()]).ok();
-    let said = site.push("b.krs.tar", &[]).ok();
-    assert!(said.out.contains(&format!("missing: {}", seal.digest)), "{said}");
+    let outcome = site.push("b.krs.tar", &[]).ok();
+    assert!(outcome.out.contains(&format!("missing: {}", seal.digest)), "{outcome}");
     site.arrived("team/app", "1.0");
 }

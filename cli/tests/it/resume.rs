@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `krs bundle` is interrupted, and goes on.
+//! `krs bundle` is interrupted, and continues.
 
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -41,8 +41,8 @@ fn t87_a_run_that_was_killed_is_gone_on_with_in_the_middle_of_a_blob() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(site.desk.files(), ["a.krs.tar.journal", "a.krs.tar.part"]);
-    let said = site.bundle("a.krs.tar", &["--format", "json"]).ok().json();
-    assert!(said["run"]["bytesResumed"].as_u64() >= Some(1 << 20), "{said}");
+    let outcome = site.bundle("a.krs.tar", &["--format", "json"]).ok().json();
+    assert!(outcome["run"]["bytesResumed"].as_u64() >= Some(1 << 20), "{outcome}");
     let carried = carried(&site);
     assert!(carried <= (2 << 20) + 1000, "{carried} bytes were carried for the 2 MiB that were left");
     assert_eq!(site.desk.files(), ["a.krs.tar"]);
@@ -50,13 +50,13 @@ fn t87_a_run_that_was_killed_is_gone_on_with_in_the_middle_of_a_blob() {
 }
 
 #[test]
-fn t87_ctrl_c_says_how_to_go_on_and_the_same_command_does() {
+fn t87_ctrl_c_says_how_to_continue_and_the_same_command_does() {
     let (site, child) = stuck();
     interrupt(&child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("run the same command again to resume"), "{said}");
+    let outcome = String::from_utf8(output.stderr).unwrap();
+    assert!(outcome.contains("run the same command again to resume"), "{outcome}");
     site.bundle("a.krs.tar", &[]).ok();
     assert!(carried(&site) <= (2 << 20) + 1000);
 }
@@ -111,8 +111,8 @@ fn an_earlier_bundle_is_taken_from_before_the_network_is_asked() {
     site.add(&app("new", 9), "team/new", "2.0");
     site.commit();
     site.source.clear_requests();
-    let said = site.bundle("v2.krs.tar", &["--reuse", "v1.krs.tar", "--format", "json"]).ok().json();
-    assert!(said["run"]["bytesReused"].as_u64() >= Some(3 << 20), "{said}");
+    let outcome = site.bundle("v2.krs.tar", &["--reuse", "v1.krs.tar", "--format", "json"]).ok().json();
+    assert!(outcome["run"]["bytesReused"].as_u64() >= Some(3 << 20), "{outcome}");
     let carried = carried(&site);
     assert!(carried < 50_000, "only what the new image alone has: {carried} bytes");
     site.desk.krs(&["verify", "v2.krs.tar"]).ok();
@@ -123,6 +123,6 @@ fn an_earlier_bundle_is_taken_from_before_the_network_is_asked() {
     bytes[middle] ^= 1;
     site.desk.write("damaged.krs.tar", &bytes);
     site.bundle("v3.krs.tar", &["--reuse", "damaged.krs.tar"]).ok();
-    let whole = |name: &str| std::fs::read(site.desk.path(name)).unwrap();
-    assert!(whole("v3.krs.tar") == whole("v2.krs.tar"), "T-89: the same bytes, wherever they came from");
+    let intact = |name: &str| std::fs::read(site.desk.path(name)).unwrap();
+    assert!(intact("v3.krs.tar") == intact("v2.krs.tar"), "T-89: the same bytes, wherever they came from");
 }

@@ -28,8 +28,8 @@ fn t107_a_checkout_of_another_user_gives_the_same_bundle() {
         .output()
         .unwrap();
     assert!(!refused.status.success(), "git does not mind: {refused:?}");
-    let said = site.desk.krs_env(&foreign, &arguments).ok();
-    assert!(!said.other_warnings().contains("warning"), "{said}");
+    let outcome = site.desk.krs_env(&foreign, &arguments).ok();
+    assert!(!outcome.other_warnings().contains("warning"), "{outcome}");
     let read = |name| std::fs::read(site.desk.path(name)).unwrap();
     assert!(read("own.krs.tar") == read("other.krs.tar"));
 }
@@ -37,10 +37,10 @@ fn t107_a_checkout_of_another_user_gives_the_same_bundle() {
 #[test]
 fn the_present_time_as_sequence_is_always_said() {
     let expect = |site: &Site, reason: &str| {
-        let said = site.bundle("a.krs.tar", &["--quiet"]).ok();
+        let outcome = site.bundle("a.krs.tar", &["--quiet"]).ok();
         let number = sequence(site, "a.krs.tar");
         let expected = format!("the sequence is the present time ({number}) and not the commit's: {reason}");
-        assert!(said.err.contains(&expected), "{said}");
+        assert!(outcome.err.contains(&expected), "{outcome}");
         let json = site.bundle("b.krs.tar", &["--format", "json", "--dry-run"]).ok().json();
         let warnings = json["warnings"].as_array().unwrap();
         assert!(
@@ -48,8 +48,8 @@ fn the_present_time_as_sequence_is_always_said() {
             "{json}"
         );
         // Who numbers bundles does not care.
-        let said = site.bundle("c.krs.tar", &["--quiet", "--sequence", &(number + 1).to_string()]).ok();
-        assert_eq!(said.err, "");
+        let outcome = site.bundle("c.krs.tar", &["--quiet", "--sequence", &(number + 1).to_string()]).ok();
+        assert_eq!(outcome.err, "");
     };
     expect(&by_tag(), "1 image has no digest");
     let site = Site::with_three_images();
@@ -91,12 +91,12 @@ fn t109_a_newer_bundle_never_gets_a_lower_sequence_unnoticed() {
     site.bundle("b.krs.tar", &["--reuse", "a.krs.tar"]).ok();
     site.bundle("a.krs.tar", &["--stream", "prod", "--sequence", &next]).ok();
     // The same number again is a matter of the content.
-    let said = site.bundle("a.krs.tar", &["--stream", "prod", "--sequence", &next, "--quiet"]).ok();
-    assert_eq!(said.err, "");
+    let outcome = site.bundle("a.krs.tar", &["--stream", "prod", "--sequence", &next, "--quiet"]).ok();
+    assert_eq!(outcome.err, "");
     site.checkout.write("sites/berlin.yaml", site.set());
     let more = ["--stream", "prod", "--sequence", next.as_str(), "--quiet"];
-    let said = site.bundle("c.krs.tar", &[&more[..], &["--reuse", "a.krs.tar"]].concat()).ok();
-    assert!(said.err.contains("has the same sequence"), "{said}");
+    let outcome = site.bundle("c.krs.tar", &[&more[..], &["--reuse", "a.krs.tar"]].concat()).ok();
+    assert!(outcome.err.contains("has the same sequence"), "{outcome}");
     site.bundle("d.krs.tar", &[&more[..], &["--against", "a.krs.tar"]].concat())
         .failed(5, &["the same sequence", "--sequence"]);
 }
@@ -113,8 +113,8 @@ fn t205_the_order_of_paths_changes_nothing_and_names_tell_files_apart() {
     let (common, berlin) =
         (site.checkout.path().join("sites/common"), site.checkout.path().join("sites/berlin"));
     let bundle = |paths: &[&str], file: &str| {
-        let said = site.desk.krs(&[&["bundle"], paths, &["-o", file, "--quiet"]].concat()).ok();
-        assert_eq!(said.err, "");
+        let outcome = site.desk.krs(&[&["bundle"], paths, &["-o", file, "--quiet"]].concat()).ok();
+        assert_eq!(outcome.err, "");
         std::fs::read(site.desk.path(file)).unwrap()
     };
     let (common, berlin) = (common.as_str(), berlin.as_str());
@@ -127,8 +127,8 @@ fn t205_the_order_of_paths_changes_nothing_and_names_tell_files_apart() {
     // An error says in which of them it is, and so does the JSON.
     site.checkout.write("sites/common/images.yaml", "kind: EdgeImageSet");
     let wrong = format!("error: {common}/images.yaml:1");
-    let said = site.desk.krs(&["validate", common, berlin]).failed(2, &[&wrong]);
-    assert!(said.err.contains("the sets are not acceptable"), "{said}");
+    let outcome = site.desk.krs(&["validate", common, berlin]).failed(2, &[&wrong]);
+    assert!(outcome.err.contains("the sets are not acceptable"), "{outcome}");
     let json = site.desk.krs(&["validate", berlin, common, "--format", "json"]).json();
     assert_eq!(json["problems"][0]["file"], format!("{common}/images.yaml"), "{json}");
 }
@@ -143,8 +143,11 @@ fn a_path_that_does_not_exist_is_called_that() {
         &["receipt", "localhost:1", "--set", "no-such", "-o", "a.json"],
         &["diff", "localhost:1", "localhost:1", "--set", "no-such"],
     ] {
-        let said = desk.krs(arguments).failed(2, &["error: no-such: does not exist", "help: "]);
-        assert!(!said.err.contains("acceptable") && said.err.matches("error:").count() == 1, "{said}");
+        let outcome = desk.krs(arguments).failed(2, &["error: no-such: does not exist", "help: "]);
+        assert!(
+            !outcome.err.contains("acceptable") && outcome.err.matches("error:").count() == 1,
+            "{outcome}"
+        );
     }
     desk.krs(&["validate", "no-such", "neither"]).failed(
         2,
@@ -158,8 +161,8 @@ fn t108_what_kustomize_would_change_is_among_the_warnings() {
     let site = Site::with_three_images();
     site.checkout.write("sites/kustomization.yaml", "resources: [berlin.yaml]\nnamePrefix: x-\n");
     let path = site.checkout.path().as_str();
-    let said = site.desk.krs(&["validate", path]).ok();
-    assert!(said.err.contains("/sites/kustomization.yaml: namePrefix would change"), "{said}");
+    let outcome = site.desk.krs(&["validate", path]).ok();
+    assert!(outcome.err.contains("/sites/kustomization.yaml: namePrefix would change"), "{outcome}");
     let json = site.desk.krs(&["validate", path, "--format", "json"]).ok().json();
     assert_eq!(json["warnings"][0]["file"], format!("{path}/sites/kustomization.yaml"));
     let json = site.desk.krs(&["plan", path, "--format", "json"]).ok().json();
@@ -173,12 +176,15 @@ fn t199_what_flux_and_argo_cd_would_change_is_among_the_warnings() {
     let argo_cd = "---\napiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: edge}\nspec: {source: {path: sites, kustomize: {nameSuffix: -x}}}\n";
     site.checkout.write("clusters/prod.yaml", format!("{flux}{argo_cd}"));
     let sites = site.checkout.path().join("sites");
-    let said = site.desk.krs(&["validate", sites.as_str()]).ok();
+    let outcome = site.desk.krs(&["validate", sites.as_str()]).ok();
     for resource in [
         "clusters/prod.yaml:1: the Flux Kustomization images",
         "clusters/prod.yaml:6: the Argo CD Application edge",
     ] {
-        assert!(said.err.contains(&format!("{resource} would change the sets of berlin.yaml")), "{said}");
+        assert!(
+            outcome.err.contains(&format!("{resource} would change the sets of berlin.yaml")),
+            "{outcome}"
+        );
     }
     let json = site.desk.krs(&["plan", sites.as_str(), "--format", "json"]).ok().json();
     let warnings = json["warnings"].as_array().unwrap();
@@ -194,11 +200,11 @@ fn t125_what_kustomize_may_add_is_among_the_warnings() {
     let site = Site::with_three_images();
     site.checkout
         .write("a/kustomization.yaml", "resources: [https://u:SECRET@example.com/x.yaml, ../gone]\n");
-    let said = site.desk.krs(&["validate", site.checkout.path().as_str()]).ok();
+    let outcome = site.desk.krs(&["validate", site.checkout.path().as_str()]).ok();
     let taken =
         "/a/kustomization.yaml: may take sets from https://***@example.com/x.yaml (krs fetches no manifests)";
     let missing = "/a/kustomization.yaml: lists ../gone, which does not exist";
-    assert!(said.err.contains(taken) && said.err.contains(missing), "{said}");
+    assert!(outcome.err.contains(taken) && outcome.err.contains(missing), "{outcome}");
 }
 
 #[test]
@@ -242,14 +248,14 @@ fn t234_sets_that_ignore_files_exclude_are_listed() {
     site.checkout.write("rendered/values.yaml", "a: 1\n");
     site.checkout.write("sites/.krsignore", "old-*\n");
     site.checkout.write("sites/old-bonn.yaml", site.set().replace("name: site", "name: bonn"));
-    let said = site.desk.krs(&["validate", path]).ok();
+    let outcome = site.desk.krs(&["validate", path]).ok();
     for expected in [
         "2 files skipped:\n",
         "/rendered/kassel.yaml: it is excluded by `/rendered/` in .gitignore\n",
         "/sites/old-bonn.yaml: it is excluded by `old-*` in sites/.krsignore\n",
         "3 YAML or JSON files ignored by .gitignore or .krsignore\n",
     ] {
-        assert!(said.out.contains(expected), "{expected}\n{said}");
+        assert!(outcome.out.contains(expected), "{expected}\n{outcome}");
     }
     let json = site.desk.krs(&["validate", path, "--format", "json"]).ok().json();
     let skipped = json["skipped"].as_array().unwrap();
@@ -257,20 +263,20 @@ fn t234_sets_that_ignore_files_exclude_are_listed() {
     assert_eq!(skipped[0]["file"], format!("{path}/rendered/kassel.yaml"));
     assert_eq!(skipped[0]["message"], "is excluded by `/rendered/` in .gitignore");
     assert_eq!(json["ignoredFiles"], 3);
-    let said = site.bundle("a.krs.tar", &["-v"]).ok();
-    assert!(said.err.contains("/rendered/kassel.yaml was skipped: it is excluded by"), "{said}");
+    let outcome = site.bundle("a.krs.tar", &["-v"]).ok();
+    assert!(outcome.err.contains("/rendered/kassel.yaml was skipped: it is excluded by"), "{outcome}");
     // Very many are counted, not listed.
     for n in 0..30 {
         site.checkout.write(&format!("rendered/{n}.yaml"), site.set());
     }
-    let said = site.desk.krs(&["validate", path]).ok();
-    assert!(said.out.contains("  and 12 more (--format json lists them)\n"), "{said}");
+    let outcome = site.desk.krs(&["validate", path]).ok();
+    assert!(outcome.out.contains("  and 12 more (--format json lists them)\n"), "{outcome}");
     let json = site.desk.krs(&["validate", path, "--format", "json"]).ok().json();
     assert_eq!((json["skipped"].as_array().unwrap().len(), &json["ignoredFiles"]), (32, &33.into()));
 }
 
 #[test]
-fn t234_where_no_set_is_found_it_is_said_what_was_read_and_what_was_not() {
+fn t234_where_no_set_is_found_it_is_reported_what_was_read_and_what_was_not() {
     let desk = crate::harness::Desk::new();
     std::fs::create_dir_all(desk.path("app/out")).unwrap();
     desk.write("app/a.yaml", "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: v1\nkind: Pod\n");
@@ -311,16 +317,16 @@ fn t258_messages_name_files_by_paths_that_begin_as_the_call_does() {
         (&["two/x/images.yaml"], "two/x/images.yaml"),
         (&[absolute.as_str()], &file),
     ] {
-        let said = desk
+        let outcome = desk
             .krs(&[&["validate"], paths].concat())
             .failed(2, &[&format!("error: {shown}:7:3: unknown field")]);
-        assert!(desk.path(shown).exists(), "{said}");
+        assert!(desk.path(shown).exists(), "{outcome}");
         let json = desk.krs(&[&["validate", "--format", "json"], paths].concat()).json();
         assert_eq!(json["problems"][0]["file"], shown, "{json}");
     }
     let output = desk.command(&["validate", "."]).current_dir(desk.path("two")).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("error: x/images.yaml:7:3: "), "{said}");
+    let outcome = String::from_utf8(output.stderr).unwrap();
+    assert!(outcome.contains("error: x/images.yaml:7:3: "), "{outcome}");
     // Warnings, collisions and the table too; the bundle holds names that are the same everywhere.
     let digest = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
     let set = site.set();
@@ -342,15 +348,15 @@ fn t258_messages_name_files_by_paths_that_begin_as_the_call_does() {
         text.lines().map(|line| line.split('@').next().unwrap()).collect::<Vec<_>>().join("\n"),
     )
     .unwrap();
-    let said = desk.krs(&["validate", "two"]).ok();
+    let outcome = desk.krs(&["validate", "two"]).ok();
     assert!(
-        said.err.contains("warning: two/x/images.yaml:9: ") && said.out.contains("two/y/images.yaml:1"),
-        "{said}"
+        outcome.err.contains("warning: two/x/images.yaml:9: ") && outcome.out.contains("two/y/images.yaml:1"),
+        "{outcome}"
     );
     // And files that are left out.
     std::fs::create_dir_all(desk.path("two/old")).unwrap();
     desk.write("two/.krsignore", "old\n");
     desk.write("two/old/images.yaml", &set);
-    let said = desk.krs(&["validate", "two"]).ok();
-    assert!(said.out.contains("two/old/images.yaml: it is excluded by `old`"), "{said}");
+    let outcome = desk.krs(&["validate", "two"]).ok();
+    assert!(outcome.out.contains("two/old/images.yaml: it is excluded by `old`"), "{outcome}");
 }

@@ -102,9 +102,9 @@ fn t236_damaged_signatures_are_replaced_and_who_had_signed_is_told() {
         site.desk.write("a.krs.tar", &damaged);
         let verify = ["verify", "a.krs.tar", "--public-key", "ci.pub"];
         assert_ne!(site.desk.krs(&verify).code, 0);
-        let said = site.desk.krs(&["sign", "a.krs.tar", "--key", "ci.key"]).ok();
-        assert_eq!(said.err.contains("the list of signatures is damaged"), replaced, "{said}");
-        assert_eq!(said.err.contains("has to sign it again"), replaced, "{said}");
+        let outcome = site.desk.krs(&["sign", "a.krs.tar", "--key", "ci.key"]).ok();
+        assert_eq!(outcome.err.contains("the list of signatures is damaged"), replaced, "{outcome}");
+        assert_eq!(outcome.err.contains("has to sign it again"), replaced, "{outcome}");
         assert!(read(&site.desk, "a.krs.tar") == right);
         site.desk.krs(&verify).ok();
     }
@@ -132,7 +132,7 @@ fn t236_a_bundle_in_volumes_is_signed_with_their_list() {
     site.desk.krs(&["sign", "a.krs.tar", "--key", "office.key"]).ok();
     list_is_right(&site.desk, "a.krs.json", &volumes("", 4), "ci.pub");
     list_is_right(&site.desk, "a.krs.json", &volumes("", 4), "office.pub");
-    // A bundle that is made anew without a key leaves no signature of the list before.
+    // A bundle that is made again without a key leaves no signature of the list before.
     site.bundle("a.krs.tar", &["--volume-size", "1MiB"]).ok();
     assert!(!site.desk.path("a.krs.json.minisig").exists());
 }
@@ -183,8 +183,8 @@ fn t236_a_copy_of_volumes_has_the_signature_of_their_list() {
     let copy = ["copy", "a.krs.tar", "usb", "--volume-size", "1MiB", "--public-key", "ci.pub"];
     let signed = "is not signed: with --public-key they can be checked only all together";
     for _ in 0..2 {
-        let said = site.desk.krs(&copy).ok();
-        assert!(!said.err.contains(signed), "{said}");
+        let outcome = site.desk.krs(&copy).ok();
+        assert!(!outcome.err.contains(signed), "{outcome}");
         list_is_right(&site.desk, "usb/a.krs.json", &volumes("usb/", 4), "ci.pub");
         // Also where everything but that was copied before.
         fs::remove_file(site.desk.path("usb/a.krs.json.minisig")).unwrap();
@@ -196,14 +196,17 @@ fn t236_a_copy_of_volumes_has_the_signature_of_their_list() {
         .failed(6, &["a.krs.tar.001 is undamaged", "a.krs.tar.002 is missing"]);
     // Volumes of another size have another list, which no key is here for.
     fs::create_dir(site.desk.path("other")).unwrap();
-    let said = site.desk.krs(&["copy", "a.krs.tar", "other", "--volume-size", "2MiB"]).ok();
-    assert!(said.err.contains(signed) && said.err.contains("krs sign other/a.krs.tar --key KEY"), "{said}");
+    let outcome = site.desk.krs(&["copy", "a.krs.tar", "other", "--volume-size", "2MiB"]).ok();
+    assert!(
+        outcome.err.contains(signed) && outcome.err.contains("krs sign other/a.krs.tar --key KEY"),
+        "{outcome}"
+    );
     assert!(!site.desk.path("other/a.krs.json.minisig").exists());
     site.desk.krs(&["sign", "other/a.krs.tar", "--key", "ci.key"]).ok();
     list_is_right(&site.desk, "other/a.krs.json", &volumes("other/", 2), "ci.pub");
     // Once it is signed, the same copy says so.
-    let said = site.desk.krs(&["copy", "a.krs.tar", "other", "--volume-size", "2MiB"]).ok();
-    assert!(!said.err.contains(signed), "{said}");
+    let outcome = site.desk.krs(&["copy", "a.krs.tar", "other", "--volume-size", "2MiB"]).ok();
+    assert!(!outcome.err.contains(signed), "{outcome}");
     list_is_right(&site.desk, "other/a.krs.json", &volumes("other/", 2), "ci.pub");
 }
 

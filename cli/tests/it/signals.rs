@@ -28,10 +28,10 @@ fn t229_a_push_that_is_ended_cancels_its_uploads_and_says_what_is_at_the_edge() 
         }
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.contains(&format!("0 of 3 images are at {edge}")), "{said}");
-        assert!(said.contains("run the same command again"), "{said}");
+        let outcome = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{outcome}");
+        assert!(outcome.contains(&format!("0 of 3 images are at {edge}")), "{outcome}");
+        assert!(outcome.contains("run the same command again"), "{outcome}");
         assert!(sent("DELETE") >= 1, "uploads are cancelled");
         site.edge.clear_faults();
         site.push("a.krs.tar", &[]).ok();

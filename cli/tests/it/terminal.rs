@@ -23,12 +23,12 @@ fn at_a_terminal(desk: &Desk, line: &str, answers: &[(&str, &str)]) -> (i32, Str
             let _ = sender.send(buf[..bytes].to_vec());
         }
     });
-    let (mut shown, mut seen) = (Vec::new(), 0);
+    let (mut shown, mut read_to) = (Vec::new(), 0);
     for (question, answer) in answers {
         loop {
             let text = String::from_utf8_lossy(&shown).into_owned();
-            if let Some(at) = text.get(seen..).and_then(|rest| rest.find(question)) {
-                seen += at + question.len();
+            if let Some(at) = text.get(read_to..).and_then(|rest| rest.find(question)) {
+                read_to += at + question.len();
                 break;
             }
             let more = read.recv_timeout(Duration::from_secs(60));
@@ -57,8 +57,8 @@ fn t237_a_passphrase_is_asked_for_at_the_terminal_while_sets_come_over_standard_
     );
     let (code, shown) = at_a_terminal(desk, &line, &[("Passphrase of k.key: ", "correct horse")]);
     assert_eq!(code, 0, "{shown}");
-    let said = desk.krs(&["verify", "a.krs.tar", "--public-key", "k.pub"]).ok();
-    assert!(said.out.contains("3 images"), "{said}");
+    let outcome = desk.krs(&["verify", "a.krs.tar", "--public-key", "k.pub"]).ok();
+    assert!(outcome.out.contains("3 images"), "{outcome}");
 
     let (code, shown) = at_a_terminal(desk, &line, &[("Passphrase of k.key: ", "battery staple")]);
     assert_eq!(code, 2, "{shown}");
@@ -66,7 +66,7 @@ fn t237_a_passphrase_is_asked_for_at_the_terminal_while_sets_come_over_standard_
 }
 
 #[test]
-fn t237_without_a_terminal_it_is_said_how_the_passphrase_can_be_given() {
+fn t237_without_a_terminal_it_is_reported_how_the_passphrase_can_be_given() {
     let site = Site::with_three_images();
     let desk = &site.desk;
     desk.write("pass", "correct horse\n");
@@ -76,9 +76,9 @@ fn t237_without_a_terminal_it_is_said_how_the_passphrase_can_be_given() {
     let checkout = site.checkout.path().as_str();
     desk.krs_without_terminal(&["bundle", checkout, "-o", "a.krs.tar", "--key", "k.key"])
         .failed(2, &["no terminal to ask", "--passphrase-file, `-` for standard input"]);
-    let said = desk.krs_without_terminal(&["bundle", "-", "-o", "a.krs.tar", "--key", "k.key"]);
-    let said = said.failed(2, &["no terminal to ask", "--passphrase-file"]);
-    assert!(!said.err.contains("standard input"), "{said}");
+    let outcome = desk.krs_without_terminal(&["bundle", "-", "-o", "a.krs.tar", "--key", "k.key"]);
+    let outcome = outcome.failed(2, &["no terminal to ask", "--passphrase-file"]);
+    assert!(!outcome.err.contains("standard input"), "{outcome}");
     desk.krs_stdin(
         &site.set(),
         &["bundle", "-", "-o", "a.krs.tar", "--key", "k.key", "--passphrase-file", "-"],

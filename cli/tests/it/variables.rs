@@ -42,8 +42,8 @@ fn t226_a_variable_that_is_empty_is_unset_for_every_flag_and_an_error_where_it_p
     }
     let without =
         names.iter().filter(|name| !requiring.contains(&name.as_str())).cloned().collect::<Vec<_>>();
-    let said = run(&empty(&without), &["bundle", path, "-o", "a.krs.tar"]).ok();
-    assert!(said.out.contains("default"), "the stream has its default: {said}");
+    let outcome = run(&empty(&without), &["bundle", path, "-o", "a.krs.tar"]).ok();
+    assert!(outcome.out.contains("default"), "the stream has its default: {outcome}");
 
     let protecting = ["KRS_PUBLIC_KEY", "KRS_AUDIENCE", "KRS_MIN_SEQUENCE", "KRS_STREAM"];
     let others =
@@ -111,7 +111,7 @@ fn a_wrong_variable_is_named_with_the_command_that_it_is_wrong_for() {
         assert_eq!(json["help"], usage.replace("Usage", "usage"), "{json}");
     }
     // What is wrong on the command line is not said of a variable.
-    let said = site.desk.krs_env(&[("KRS_JOBS", "6")], &[&push[..], &["--jobs", "many"]].concat());
-    let said = said.failed(2, &["invalid value 'many' for '--jobs <N>'"]);
-    assert!(!said.err.contains("KRS_JOBS"), "{said}");
+    let outcome = site.desk.krs_env(&[("KRS_JOBS", "6")], &[&push[..], &["--jobs", "many"]].concat());
+    let outcome = outcome.failed(2, &["invalid value 'many' for '--jobs <N>'"]);
+    assert!(!outcome.err.contains("KRS_JOBS"), "{outcome}");
 }

@@ -9,7 +9,7 @@ use crate::harness::{Site, app};
 fn written(more: &[&str]) -> Site {
     let site = Site::with_three_images();
     site.desk.keygen("ci");
-    site.bundle("whole.krs.tar", &["--key", "ci.key"]).ok();
+    site.bundle("intact.krs.tar", &["--key", "ci.key"]).ok();
     let mut arguments = vec!["--volume-size", "1MiB", "--key", "ci.key"];
     arguments.extend_from_slice(more);
     site.bundle("a.krs.tar", &arguments).ok();
@@ -36,8 +36,8 @@ fn t34_volumes_joined_are_the_single_file_byte_for_byte() {
         names
     );
     let joined = names[2..].iter().flat_map(|name| read(&site, name)).collect::<Vec<_>>();
-    let whole = read(&site, "whole.krs.tar");
-    assert!(joined == whole);
+    let intact = read(&site, "intact.krs.tar");
+    assert!(joined == intact);
     assert!(names[2..5].iter().all(|name| read(&site, name).len() == 1 << 20));
 }
 
@@ -74,8 +74,8 @@ fn t33_a_missing_volume_is_named_with_what_it_holds() {
     for (n, holds) in [(1, "the manifest, which says what"), (3, "blobs/sha256/"), (4, "blobs/sha256/")] {
         keep(n);
         let missing = format!("volume a.krs.tar.00{n} of 4 is missing; it holds ");
-        let said = site.desk.krs(&["verify", "a.krs.tar"]).failed(6, &[&missing, holds, "--volumes"]);
-        assert_eq!(said.out, "");
+        let outcome = site.desk.krs(&["verify", "a.krs.tar"]).failed(6, &[&missing, holds, "--volumes"]);
+        assert_eq!(outcome.out, "");
         site.push("a.krs.tar", &[]).failed(6, &[&missing]);
         back(n);
     }
@@ -152,18 +152,18 @@ fn volumes_are_not_written_beside_a_file_that_would_be_read_in_their_place() {
 fn t227_volumes_beside_a_bundle_of_their_name_that_is_one_file_are_named() {
     let site = Site::with_three_images();
     site.bundle("a.krs.tar", &["--volume-size", "1MiB"]).ok();
-    let said = site.bundle("a.krs.tar", &[]).ok();
+    let outcome = site.bundle("a.krs.tar", &[]).ok();
     let words = "lie volumes of another bundle of this name, which are not read: remove them (a.krs.tar.001";
-    assert!(said.err.contains(words), "{said}");
+    assert!(outcome.err.contains(words), "{outcome}");
     for command in ["verify", "inspect"] {
-        let said = site.desk.krs(&[command, "a.krs.tar"]).ok();
-        assert!(said.err.contains(words), "{said}");
+        let outcome = site.desk.krs(&[command, "a.krs.tar"]).ok();
+        assert!(outcome.err.contains(words), "{outcome}");
     }
     for n in 1..=4 {
         std::fs::remove_file(site.desk.path(&format!("a.krs.tar.00{n}"))).unwrap();
     }
-    let said = site.desk.krs(&["verify", "a.krs.tar"]).ok();
-    assert!(!said.err.contains("volumes"), "{said}");
+    let outcome = site.desk.krs(&["verify", "a.krs.tar"]).ok();
+    assert!(!outcome.err.contains("volumes"), "{outcome}");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_volume_under_another_name_is_found_by_its_content() {
         site.desk.write(other, vec![7; 1 << 20]);
     }
     let verify = ["verify", "a.krs.tar", "--volumes", "usb2", "--public-key", "ci.pub"];
-    let said = site.desk.krs(&verify).failed(
+    let outcome = site.desk.krs(&verify).failed(
         6,
         &[
             "a.krs.tar.001 is undamaged",
@@ -200,11 +200,11 @@ fn a_volume_under_another_name_is_found_by_its_content() {
             "a.krs.tar.004 is undamaged",
         ],
     );
-    assert!(!said.err.contains("film.bin") && !said.err.contains("archive.bin"), "{said}");
+    assert!(!outcome.err.contains("film.bin") && !outcome.err.contains("archive.bin"), "{outcome}");
     // What is damaged too is not taken for it.
     let mut damaged = read(&site, "usb2/photo.bin");
     damaged[1000] ^= 1;
     site.desk.write("usb2/photo.bin", &damaged);
-    let said = site.desk.krs(&verify).failed(6, &["a.krs.tar.002 is missing"]);
-    assert!(!said.err.contains("photo.bin"), "{said}");
+    let outcome = site.desk.krs(&verify).failed(6, &["a.krs.tar.002 is missing"]);
+    assert!(!outcome.err.contains("photo.bin"), "{outcome}");
 }

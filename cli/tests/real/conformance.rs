@@ -10,10 +10,10 @@ use krs_testing::image::{ImageBuilder, index, sbom, signature};
 use krs_testing::process::{Running, free_address};
 use krs_testing::registry::{Auth, Options, Registry};
 
-use crate::harness::{Workplace, set_of};
+use crate::harness::{Workspace, set_of};
 
 /// What the registry of the tests does not do. Content is addressed with sha256 only, as by krs; a mount without `from`
-/// becomes an upload, as in Distribution; images never lack layers (indexes may lack images, with an option); tags as
+/// becomes an upload, as in Distribution; images always have their layers (indexes may be without images, with an option); tags as
 /// parameters of a PUT are in no version of the specification yet.
 const LEFT_OUT: [(&str, &str); 8] = [
     ("/sha256 blobs/mount anonymous/blob-mount-anonymous", "Skip"),
@@ -39,7 +39,7 @@ fn the_registry_of_the_tests_passes_all_groups_of_the_conformance_suite() {
 
 #[test]
 fn krs_serve_passes_the_pull_part_of_the_conformance_suite() {
-    let (place, source) = (Workplace::new(), Registry::start(Options::default()));
+    let (workspace, source) = (Workspace::new(), Registry::start(Options::default()));
     let amd64 = ImageBuilder::new("app").layer_random(600_000, 1).empty_layer().build();
     let arm64 = ImageBuilder::new("app").docker().layer_random(1000, 2).platform("linux/arm64").build();
     let both = index(&[(&amd64, Some("linux/amd64")), (&arm64, Some("linux/arm64"))]);
@@ -48,14 +48,14 @@ fn krs_serve_passes_the_pull_part_of_the_conformance_suite() {
     for referrer in [&bill, &seal] {
         referrer.push_to(&source, "team/app", None);
     }
-    std::fs::write(place.path().join("set.yaml"), set_of(&source.host(), &[("team/app:1.0", &both)]))
+    std::fs::write(workspace.path().join("set.yaml"), set_of(&source.host(), &[("team/app:1.0", &both)]))
         .unwrap();
-    place.krs(&["bundle", "set.yaml", "-o", "all.krs.tar"]);
+    workspace.krs(&["bundle", "set.yaml", "-o", "all.krs.tar"]);
     drop(source);
 
     let address = free_address();
     let mut serve = Command::new(env!("CARGO_BIN_EXE_krs"));
-    serve.args(["serve", "all.krs.tar", "--listen", &address.to_string()]).current_dir(place.path());
+    serve.args(["serve", "all.krs.tar", "--listen", &address.to_string()]).current_dir(workspace.path());
     let _serving = Running::start(serve, address, Duration::from_secs(30));
     let suite = Suite::new(address);
     let suite = suite.read_only("team/app", &[&both, &bill, &seal], &["1.0"], &[&both, &amd64]);

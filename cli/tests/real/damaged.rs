@@ -14,7 +14,7 @@ use krs_testing::registry::{self, Registry};
 use krs_testing::tools::require;
 use serde_json::Value;
 
-use crate::harness::{Workplace, set_of};
+use crate::harness::{Workspace, set_of};
 
 const NAME: &str = "team/app";
 
@@ -36,7 +36,7 @@ enum Found {
 
 /// An edge registry, what was pushed into it, and with whose credentials.
 struct Edge {
-    place: Workplace,
+    workspace: Workspace,
     image: Image,
     host: RegistryHost,
     /// What comes before the name of the repository.
@@ -47,13 +47,13 @@ struct Edge {
 impl Edge {
     /// Pushes an image.
     fn new(host: RegistryHost, prefix: &'static str, token: Option<&str>) -> Self {
-        let (place, source) = (Workplace::new(), Registry::start(registry::Options::default()));
+        let (workspace, source) = (Workspace::new(), Registry::start(registry::Options::default()));
         let image = ImageBuilder::new("app").layer_random(300_000, 1).layer_random(5000, 2).build();
         image.push_to(&source, NAME, Some("1.0"));
         let set = set_of(&source.host(), &[("team/app:1.0", &image)]);
-        std::fs::write(place.path().join("set.yaml"), set).unwrap();
-        place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
-        let edge = Self { place, image, host, prefix, token: token.map(str::to_owned) };
+        std::fs::write(workspace.path().join("set.yaml"), set).unwrap();
+        workspace.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
+        let edge = Self { workspace, image, host, prefix, token: token.map(str::to_owned) };
         edge.push();
         assert_eq!(edge.read(&edge.layer()), Found::Right);
         edge
@@ -74,15 +74,15 @@ impl Edge {
         use base64::Engine as _;
         let to = format!("{}{}", self.host, self.prefix);
         let mut arguments = vec!["push", "a.krs.tar", &to, "--format", "json"];
-        let auth = self.place.path().join("auth.json");
+        let auth = self.workspace.path().join("auth.json");
         if let Some(token) = &self.token {
-            let login = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{token}"));
-            let config = serde_json::json!({"auths": {self.host.as_str(): {"auth": login}}});
+            let auth_file = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{token}"));
+            let config = serde_json::json!({"auths": {self.host.as_str(): {"auth": auth_file}}});
             std::fs::write(&auth, config.to_string()).unwrap();
             arguments.extend(["--authfile", auth.as_str()]);
         }
-        let said = serde_json::from_str::<Value>(&self.place.krs(&arguments)).unwrap();
-        said["blobsSent"].as_u64().unwrap()
+        let outcome = serde_json::from_str::<Value>(&self.workspace.krs(&arguments)).unwrap();
+        outcome["blobsSent"].as_u64().unwrap()
     }
 
     /// Sends `DELETE` of a blob, which must be accepted.
@@ -92,7 +92,7 @@ impl Edge {
         if let Some(token) = &self.token {
             arguments.extend(["--username", USER, "--password", token]);
         }
-        self.place.tool("oras", &arguments);
+        self.workspace.tool("oras", &arguments);
     }
 
     fn ask<T>(&self, what: impl AsyncFnOnce(krs_core::registry::Repository) -> T) -> T {
@@ -157,7 +157,7 @@ fn in_distribution(program: &str) {
 
     // Garbage collection keeps what a manifest lists.
     let config = registry.storage().parent().unwrap().join("config.yml");
-    edge.place.tool(program, &["garbage-collect", config.as_str()]);
+    edge.workspace.tool(program, &["garbage-collect", config.as_str()]);
     assert!(data.exists());
 
     // The steps of docs/operate.md.

@@ -8,7 +8,7 @@ use krs_core::bundle::layout::{self, Layout, MANIFEST_AT};
 use krs_core::bundle::{Bundle, Policy};
 use krs_core::oci::digest::Digest;
 
-use crate::harness::{Workplace, checkout, distribution3, fill};
+use crate::harness::{Workspace, checkout, distribution3, fill};
 
 /// Entries by their names: size and digest.
 type Entries = BTreeMap<String, (u64, Digest)>;
@@ -49,26 +49,26 @@ fn below(folder: &Utf8Path, prefix: &str, entries: &mut Entries) {
     }
 }
 
-fn by_tar(place: &Workplace, file: &str) -> Entries {
-    let folder = place.path().join(format!("{file}.tar-x"));
+fn by_tar(workspace: &Workspace, file: &str) -> Entries {
+    let folder = workspace.path().join(format!("{file}.tar-x"));
     std::fs::create_dir(&folder).unwrap();
-    let said = place.tool("tar", &["--extract", "--file", file, "--directory", folder.as_str()]);
-    assert_eq!(said, "");
+    let outcome = workspace.tool("tar", &["--extract", "--file", file, "--directory", folder.as_str()]);
+    assert_eq!(outcome, "");
     let mut entries = Entries::new();
     below(&folder, "", &mut entries);
-    let listed = place.tool("tar", &["--list", "--file", file]);
+    let listed = workspace.tool("tar", &["--list", "--file", file]);
     let mut names = listed.lines().map(str::to_owned).collect::<Vec<_>>();
     names.sort();
     assert!(names.iter().eq(entries.keys()), "tar -t and tar -x agree, and no name stands twice");
     entries
 }
 
-fn by_python(place: &Workplace, file: &str) -> Entries {
+fn by_python(workspace: &Workspace, file: &str) -> Entries {
     let program = "import tarfile, hashlib, sys\n\
                    with tarfile.open(sys.argv[1], 'r:') as t:\n\
                    \x20 for m in t: assert m.isreg(); \
                    print(m.name, m.size, hashlib.sha256(t.extractfile(m).read()).hexdigest())\n";
-    let listed = place.tool("python3", &["-c", program, file]);
+    let listed = workspace.tool("python3", &["-c", program, file]);
     let mut entries = Entries::new();
     for line in listed.lines() {
         let [name, size, hex] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
@@ -79,10 +79,10 @@ fn by_python(place: &Workplace, file: &str) -> Entries {
 }
 
 /// The blobs of one image as skopeo takes them out of the archive.
-fn by_skopeo(place: &Workplace, file: &str, name: &str, entries: &mut Entries) {
-    let folder = place.path().join(format!("{file}.{}", entries.len()));
+fn by_skopeo(workspace: &Workspace, file: &str, name: &str, entries: &mut Entries) {
+    let folder = workspace.path().join(format!("{file}.{}", entries.len()));
     let (from, to) = (format!("oci-archive:{file}:{name}"), format!("dir:{folder}"));
-    place.tool("skopeo", &["--insecure-policy", "copy", "--all", "--preserve-digests", &from, &to]);
+    workspace.tool("skopeo", &["--insecure-policy", "copy", "--all", "--preserve-digests", &from, &to]);
     let mut files = Entries::new();
     below(&folder, "", &mut files);
     std::fs::remove_dir_all(&folder).unwrap();
@@ -98,12 +98,12 @@ fn by_skopeo(place: &Workplace, file: &str, name: &str, entries: &mut Entries) {
 #[test]
 #[allow(clippy::print_stdout)]
 fn t15_t42_what_krs_verifies_tar_python_and_skopeo_read_identically() {
-    let place = Workplace::new();
+    let workspace = Workspace::new();
     let source = distribution3();
     let corpus = fill(&source);
     let checkout = checkout(&corpus, &source.host());
-    place.krs(&["keygen", "--no-passphrase", "-o", "ci"]);
-    let bundle = |more: &[&str]| place.krs(&[&["bundle", checkout.path().as_str()], more].concat());
+    workspace.krs(&["keygen", "--no-passphrase", "-o", "ci"]);
+    let bundle = |more: &[&str]| workspace.krs(&[&["bundle", checkout.path().as_str()], more].concat());
     bundle(&["-o", "signed.krs.tar", "--key", "ci.key"]);
     bundle(&["-o", "unsigned.krs.tar", "--stream", "other", "--sequence", "7", "--audience", "berlin"]);
     let named = corpus.images.iter().filter(|image| {
@@ -118,14 +118,14 @@ fn t15_t42_what_krs_verifies_tar_python_and_skopeo_read_identically() {
 
     println!("archive          entries        bytes  krs  tar  tarfile  skopeo");
     for file in ["signed.krs.tar", "unsigned.krs.tar"] {
-        place.krs(&["verify", file]);
-        let krs = by_krs(&place.path().join(file));
-        let (tar, python) = (by_tar(&place, file), by_python(&place, file));
+        workspace.krs(&["verify", file]);
+        let krs = by_krs(&workspace.path().join(file));
+        let (tar, python) = (by_tar(&workspace, file), by_python(&workspace, file));
         assert_eq!(krs, tar, "GNU tar reads {file} as krs does");
         assert_eq!(krs, python, "Python reads {file} as krs does");
         let mut skopeo = Entries::new();
         for name in &names {
-            by_skopeo(&place, file, name, &mut skopeo);
+            by_skopeo(&workspace, file, name, &mut skopeo);
         }
         assert!(!skopeo.is_empty());
         for (name, entry) in &skopeo {

@@ -13,11 +13,11 @@ use krs_testing::git::Checkout;
 use krs_testing::image::Image;
 use krs_testing::tools::require;
 
-pub struct Workplace {
+pub struct Workspace {
     folder: tempfile::TempDir,
 }
 
-impl Workplace {
+impl Workspace {
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
@@ -53,7 +53,7 @@ impl Workplace {
     }
 
     /// Logs in to registries with [`USER`] and [`PASSWORD`], as `docker login` would.
-    pub fn login(&self, registries: &[&RegistryHost]) -> Utf8PathBuf {
+    pub fn auth_file(&self, registries: &[&RegistryHost]) -> Utf8PathBuf {
         let auth = {
             use base64::Engine as _;
             base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"))
@@ -105,13 +105,13 @@ pub fn set_of(registry: &RegistryHost, images: &[(&str, &Image)]) -> String {
 }
 
 /// A workplace with the bundle `all.krs.tar`, signed, of the corpus under the names of a registry that is gone.
-pub fn bundled() -> (Workplace, Corpus, String) {
-    let place = Workplace::new();
+pub fn bundled() -> (Workspace, Corpus, String) {
+    let workspace = Workspace::new();
     let source = distribution3();
     let corpus = fill(&source);
     let checkout = checkout(&corpus, &source.host());
-    place.krs(&["keygen", "--no-passphrase", "-o", "ci"]);
-    place.krs(&["bundle", checkout.path().as_str(), "-o", "all.krs.tar", "--key", "ci.key"]);
+    workspace.krs(&["keygen", "--no-passphrase", "-o", "ci"]);
+    workspace.krs(&["bundle", checkout.path().as_str(), "-o", "all.krs.tar", "--key", "ci.key"]);
     let host = source.host().to_string();
-    (place, corpus, host)
+    (workspace, corpus, host)
 }

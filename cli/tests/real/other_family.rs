@@ -14,7 +14,7 @@ use krs_testing::referrers::referrers_of;
 use krs_testing::registry::{Options, Registry};
 use krs_testing::tools::require;
 
-use crate::harness::{Workplace, distribution3, set_of};
+use crate::harness::{Workspace, distribution3, set_of};
 
 fn other() -> Running {
     let address = free_address();
@@ -43,7 +43,7 @@ fn digest(registry: &RegistryHost, name: &str, tag: &str) -> Option<Digest> {
 
 #[test]
 fn t50_t66_images_and_referrers_go_through_registries_of_all_families_and_back() {
-    let (place, first) = (Workplace::new(), Registry::start(Options::default()));
+    let (workspace, first) = (Workspace::new(), Registry::start(Options::default()));
     let amd64 = ImageBuilder::new("app").layer_random(600_000, 1).build();
     let arm64 = ImageBuilder::new("app").layer_random(1000, 2).platform("linux/arm64").build();
     let both = index(&[(&amd64, Some("linux/amd64")), (&arm64, Some("linux/arm64"))]);
@@ -65,17 +65,17 @@ fn t50_t66_images_and_referrers_go_through_registries_of_all_families_and_back()
     let mut from = first.host();
     for to in [&memory.0, &old_one.host(), &memory.0, &new_one.host(), &memory.0] {
         let set = set_of(&from, &[("team/app:1.0", &both), ("team/chart:1.2.3", &chart)]);
-        std::fs::write(place.path().join("set.yaml"), set).unwrap();
-        let _ = std::fs::remove_file(place.path().join("a.krs.tar"));
-        place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
-        place.krs(&["push", "a.krs.tar", to.as_str()]);
+        std::fs::write(workspace.path().join("set.yaml"), set).unwrap();
+        let _ = std::fs::remove_file(workspace.path().join("a.krs.tar"));
+        workspace.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
+        workspace.krs(&["push", "a.krs.tar", to.as_str()]);
         assert_eq!(digest(to, "team/app", "1.0"), Some(both.digest), "{from} -> {to}");
         assert_eq!(digest(to, "team/chart", "1.2.3"), Some(chart.digest), "{from} -> {to}");
         assert_eq!(digest(to, "team/app", &old_tag), Some(old.digest), "{from} -> {to}");
         assert_eq!(referrers(to, &both.digest), [seal.digest], "{from} -> {to}");
         assert_eq!(referrers(to, &amd64.digest), [bill.digest], "{from} -> {to}");
         assert_eq!(referrers(to, &bill.digest), [sealed_bill.digest], "{from} -> {to}");
-        let again = place.krs(&["push", "a.krs.tar", to.as_str(), "--format", "json"]);
+        let again = workspace.krs(&["push", "a.krs.tar", to.as_str(), "--format", "json"]);
         let again = serde_json::from_str::<serde_json::Value>(&again).unwrap();
         assert_eq!((&again["blobsSent"], &again["documentsSent"]), (&0.into(), &0.into()), "{from} -> {to}");
         from = to.clone();

@@ -17,7 +17,7 @@ fn is_image(image: &CorpusImage) -> bool {
 
 #[test]
 fn skopeo_regctl_and_oras_read_the_archive_and_digests_are_equal_everywhere() {
-    let (place, corpus, source) = bundled();
+    let (workspace, corpus, source) = bundled();
     let target = distribution3();
     let edge = target.host();
     for image in &corpus.images {
@@ -35,39 +35,39 @@ fn skopeo_regctl_and_oras_read_the_archive_and_digests_are_equal_everywhere() {
                 &from,
                 &to,
             ];
-            place.tool("skopeo", &copy);
+            workspace.tool("skopeo", &copy);
         }
         let layout = format!("all.krs.tar@{digest}");
         let to = format!("{edge}/oras/{name}:{tag}");
-        place.tool("oras", &["copy", "--from-oci-layout", &layout, "--to-plain-http", &to]);
-        let read = place.tool("oras", &["resolve", "--plain-http", &to]);
+        workspace.tool("oras", &["copy", "--from-oci-layout", &layout, "--to-plain-http", &to]);
+        let read = workspace.tool("oras", &["resolve", "--plain-http", &to]);
         assert_eq!(read.trim(), digest.to_string(), "oras, {note}");
     }
     let image = corpus.images.iter().find(|image| is_image(image)).unwrap();
     let to = format!("{edge}/regctl/{}:{}", image.name, image.tag);
     let host = format!("reg={edge},tls=disabled");
     let named = format!("{source}/{}:{}", image.name, image.tag);
-    place.tool("regctl", &["--host", &host, "image", "import", "--name", &named, &to, "all.krs.tar"]);
-    let read = place.tool("regctl", &["--host", &host, "image", "digest", &to]);
+    workspace.tool("regctl", &["--host", &host, "image", "import", "--name", &named, &to, "all.krs.tar"]);
+    let read = workspace.tool("regctl", &["--host", &host, "image", "digest", &to]);
     assert_eq!(read.trim(), image.digest.to_string(), "regctl");
 }
 
 #[test]
 fn crane_and_skopeo_pull_from_krs_serve() {
-    let (place, corpus, _) = bundled();
+    let (workspace, corpus, _) = bundled();
     let address = free_address();
     let mut serve = Command::new(env!("CARGO_BIN_EXE_krs"));
-    serve.args(["serve", "all.krs.tar", "--listen", &address.to_string()]).current_dir(place.path());
+    serve.args(["serve", "all.krs.tar", "--listen", &address.to_string()]).current_dir(workspace.path());
     let _serving = Running::start(serve, address, Duration::from_secs(30));
     let edge = distribution3();
     for image in &corpus.images {
         let CorpusImage { name, tag, digest, note, .. } = image;
-        let read = place.tool("crane", &["digest", "--insecure", &format!("{address}/{name}:{tag}")]);
+        let read = workspace.tool("crane", &["digest", "--insecure", &format!("{address}/{name}:{tag}")]);
         assert_eq!(read.trim(), digest.to_string(), "crane, {note}");
         let to = format!("{}/{name}:{tag}", edge.host());
-        place.tool("crane", &["copy", "--insecure", &format!("{address}/{name}:{tag}"), &to]);
+        workspace.tool("crane", &["copy", "--insecure", &format!("{address}/{name}:{tag}"), &to]);
         assert_eq!(
-            place.tool("crane", &["digest", "--insecure", &to]).trim(),
+            workspace.tool("crane", &["digest", "--insecure", &to]).trim(),
             digest.to_string(),
             "crane, {note}"
         );
@@ -83,13 +83,13 @@ fn crane_and_skopeo_pull_from_krs_serve() {
         &from,
         "oci:layout:x",
     ];
-    place.tool("skopeo", &copy);
+    workspace.tool("skopeo", &copy);
 }
 
 #[test]
 fn containerd_imports_the_archive_under_both_names() {
-    let (place, corpus, source) = bundled();
-    let folder = place.path();
+    let (workspace, corpus, source) = bundled();
+    let folder = workspace.path();
     let socket = folder.join("containerd.sock");
     let config = format!(
         "version = 2\nroot = \"{folder}/root\"\nstate = \"{folder}/state\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
@@ -103,7 +103,7 @@ fn containerd_imports_the_archive_under_both_names() {
     let ctr = |arguments: &[&str]| {
         let mut all = vec!["--address", socket.as_str(), "--namespace", "krs"];
         all.extend(arguments);
-        let output = place.try_run(require("ctr").as_str().as_ref(), &all);
+        let output = workspace.try_run(require("ctr").as_str().as_ref(), &all);
         let text =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         (output.status.success(), text)
@@ -129,28 +129,28 @@ fn containerd_imports_the_archive_under_both_names() {
 
 #[test]
 fn minisign_accepts_the_signature_and_refuses_a_changed_manifest() {
-    let (place, ..) = bundled();
-    place.tool("tar", &["-xf", "all.krs.tar", "krs"]);
+    let (workspace, ..) = bundled();
+    workspace.tool("tar", &["-xf", "all.krs.tar", "krs"]);
     let verify = ["-V", "-p", "ci.pub", "-m", "krs/bundle.json", "-x", "krs/signatures"];
-    place.tool("minisign", &verify);
-    let manifest = place.path().join("krs/bundle.json");
+    workspace.tool("minisign", &verify);
+    let manifest = workspace.path().join("krs/bundle.json");
     let changed = std::fs::read_to_string(&manifest).unwrap().replace("corpus.yaml", "Corpus.yaml");
     std::fs::write(&manifest, changed).unwrap();
-    let output = place.try_run(require("minisign").as_str().as_ref(), &verify);
+    let output = workspace.try_run(require("minisign").as_str().as_ref(), &verify);
     assert!(!output.status.success());
 }
 
 #[test]
 fn gnu_tar_and_python_list_the_same_entries_as_krs_wrote() {
-    let (place, ..) = bundled();
+    let (workspace, ..) = bundled();
     let listing = "import tarfile, hashlib, sys\n\
                    with tarfile.open('all.krs.tar', 'r:') as t:\n\
                    \x20 for m in t: print(m.name, m.size, hashlib.sha256(t.extractfile(m).read()).hexdigest())\n";
-    let python = place.tool("python3", &["-c", listing]);
+    let python = workspace.tool("python3", &["-c", listing]);
     let entries = python.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let entries =
         entries.map(|e| (e[0].to_owned(), (e[1].to_owned(), e[2].to_owned()))).collect::<BTreeMap<_, _>>();
-    let names = place.tool("tar", &["-tf", "all.krs.tar"]);
+    let names = workspace.tool("tar", &["-tf", "all.krs.tar"]);
     assert_eq!(names.lines().count(), entries.len(), "no name stands twice");
     assert!(names.lines().all(|name| entries.contains_key(name)));
     assert!(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The whole way between registries that people run.
+//! The way between registries that people run.
 
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Selector;
@@ -10,7 +10,7 @@ use krs_testing::registry::{self, Registry};
 use krs_testing::tools::require;
 use serde_json::{Value, json};
 
-use crate::harness::{Workplace, checkout, client, distribution3, fill, set_of};
+use crate::harness::{Workspace, checkout, client, distribution3, fill, set_of};
 
 /// Asks `registry` for every image by tag: the digest must be Git's.
 fn digests_are_equal(corpus: &Corpus, registry: &Distribution) {
@@ -33,15 +33,15 @@ fn digests_are_equal(corpus: &Corpus, registry: &Distribution) {
 
 #[test]
 fn images_go_from_a_private_registry_with_tls_to_an_old_registry_without() {
-    let place = Workplace::new();
+    let workspace = Workspace::new();
     let private = Options { password: true, tls: true, ..Options::default() };
     let source = Distribution::start(&require("registry"), private);
     let corpus = fill(&source);
     let checkout = checkout(&corpus, &source.host());
-    let auth = place.login(&[&source.host()]);
+    let auth = workspace.auth_file(&[&source.host()]);
     let ca = source.ca_file().unwrap();
     let bundle = |name: &str| {
-        place.krs(&[
+        workspace.krs(&[
             "bundle",
             checkout.path().as_str(),
             "-o",
@@ -54,16 +54,16 @@ fn images_go_from_a_private_registry_with_tls_to_an_old_registry_without() {
     };
     bundle("one.krs.tar");
     bundle("two.krs.tar");
-    let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
+    let read = |name: &str| std::fs::read(workspace.path().join(name)).unwrap();
     assert!(read("one.krs.tar") == read("two.krs.tar"), "T-89: the same commit gives the same bytes");
     drop(source);
 
-    place.krs(&["verify", "one.krs.tar"]);
+    workspace.krs(&["verify", "one.krs.tar"]);
     let edge = Distribution::start(&require("docker-registry"), Options::default());
     let host = edge.host().to_string();
-    place.krs(&["push", "one.krs.tar", &host, "--plain-http", &host]);
+    workspace.krs(&["push", "one.krs.tar", &host, "--plain-http", &host]);
     digests_are_equal(&corpus, &edge);
-    let again = place.krs(&["push", "one.krs.tar", &host, "--plain-http", &host, "--format", "json"]);
+    let again = workspace.krs(&["push", "one.krs.tar", &host, "--plain-http", &host, "--format", "json"]);
     let again = serde_json::from_str::<serde_json::Value>(&again).unwrap();
     assert_eq!(
         again.pointer("/blobsSent").or_else(|| again.pointer("/blobs/sent")),
@@ -74,22 +74,22 @@ fn images_go_from_a_private_registry_with_tls_to_an_old_registry_without() {
 
 #[test]
 fn images_go_from_an_old_registry_to_a_private_one_with_tls() {
-    let place = Workplace::new();
+    let workspace = Workspace::new();
     let source = Distribution::start(&require("docker-registry"), Options::default());
     let corpus = fill(&source);
     let checkout = checkout(&corpus, &source.host());
-    place.krs(&["bundle", checkout.path().as_str(), "-o", "one.krs.tar"]);
+    workspace.krs(&["bundle", checkout.path().as_str(), "-o", "one.krs.tar"]);
     let private = Options { password: true, tls: true, ..Options::default() };
     let edge = Distribution::start(&require("registry"), private);
-    let (auth, ca) = (place.login(&[&edge.host()]), edge.ca_file().unwrap());
+    let (auth, ca) = (workspace.auth_file(&[&edge.host()]), edge.ca_file().unwrap());
     let host = edge.host().to_string();
-    place.krs(&["push", "one.krs.tar", &host, "--authfile", auth.as_str(), "--ca-file", ca.as_str()]);
+    workspace.krs(&["push", "one.krs.tar", &host, "--authfile", auth.as_str(), "--ca-file", ca.as_str()]);
     digests_are_equal(&corpus, &edge);
 }
 
 #[test]
 fn t62_what_was_pushed_survives_the_garbage_collection_of_untagged_images() {
-    let place = Workplace::new();
+    let workspace = Workspace::new();
     let source = distribution3();
     let corpus = fill(&source);
     // Without tags in the set, every image gets a tag of its own.
@@ -101,12 +101,12 @@ fn t62_what_was_pushed_survives_the_garbage_collection_of_untagged_images() {
         .fold(set, |set, i| set.replace(&format!(":{}@{}", i.tag, i.digest), &format!("@{}", i.digest)));
     checkout.write("corpus.yaml", untagged);
     checkout.commit("Without tags");
-    place.krs(&["bundle", checkout.path().as_str(), "-o", "one.krs.tar"]);
+    workspace.krs(&["bundle", checkout.path().as_str(), "-o", "one.krs.tar"]);
     let edge = distribution3();
     let host = edge.host().to_string();
-    place.krs(&["push", "one.krs.tar", &host]);
+    workspace.krs(&["push", "one.krs.tar", &host]);
     let config = edge.storage().parent().unwrap().join("config.yml");
-    place.tool("registry", &["garbage-collect", "--delete-untagged", config.as_str()]);
+    workspace.tool("registry", &["garbage-collect", "--delete-untagged", config.as_str()]);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for image in &corpus.images {
@@ -130,24 +130,24 @@ fn t150_an_entry_of_an_unknown_type_is_taken_by_distribution_2_and_distribution_
     let source = Registry::start(registry::Options { sparse_indexes: true, ..registry::Options::default() });
     image.push_to(&source, "team/app", Some("1.0"));
     source.put_blob("team/app", content);
-    let place = Workplace::new();
+    let workspace = Workspace::new();
     let set = set_of(&source.host(), &[("team/app:1.0", &image)]);
-    std::fs::write(place.path().join("set.yaml"), set).unwrap();
-    place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
+    std::fs::write(workspace.path().join("set.yaml"), set).unwrap();
+    workspace.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
 
     let old = Distribution::start(&require("docker-registry"), Options::default());
-    place.krs(&["push", "a.krs.tar", &old.host().to_string()]);
+    workspace.krs(&["push", "a.krs.tar", &old.host().to_string()]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let repository = client(&old).repository(&old.host(), &"team/app".parse().unwrap());
     let found = runtime.block_on(repository.manifest(&Selector::Tag("1.0".parse().unwrap()))).unwrap();
     assert_eq!(found.digest, image.digest);
 
     let new = distribution3();
-    let pushed =
-        place.try_run(env!("CARGO_BIN_EXE_krs").as_ref(), &["push", "a.krs.tar", &new.host().to_string()]);
-    let said = String::from_utf8_lossy(&pushed.stderr);
-    assert!(!pushed.status.success(), "{said}");
+    let pushed = workspace
+        .try_run(env!("CARGO_BIN_EXE_krs").as_ref(), &["push", "a.krs.tar", &new.host().to_string()]);
+    let outcome = String::from_utf8_lossy(&pushed.stderr);
+    assert!(!pushed.status.success(), "{outcome}");
     let named = format!("entry of type application/vnd.example.unknown {}", Digest::of(content));
-    assert!(said.contains(&named), "{said}");
-    assert!(said.contains("validation.manifests.indexes.platforms: none"), "{said}");
+    assert!(outcome.contains(&named), "{outcome}");
+    assert!(outcome.contains("validation.manifests.indexes.platforms: none"), "{outcome}");
 }

@@ -40,7 +40,7 @@ impl OpenBundle {
 pub struct ReadFault {
     /// Digest of the bundle's manifest.
     pub bundle: Digest,
-    /// Whether content differs from its digest; else the medium failed or went away.
+    /// Whether content differs from its digest; else the media failed or went away.
     pub damaged: bool,
     /// A sentence for people: which blob, where, what.
     pub message: String,

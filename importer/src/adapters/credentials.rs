@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Logins and authorities as Secrets and ConfigMaps hold them, in all the shapes that people use, in one form.
+//! Credentials and CA certificates as Secrets and ConfigMaps hold them, in all the shapes that people use, in one form.
 
 mod certificates;
 mod error;
@@ -12,7 +12,7 @@ use krs_core::oci::reference::RegistryHost;
 use krs_core::redact::{Secret, printable};
 use krs_core::registry::{ClientIdentity, ClientOptions, Keychain};
 
-pub use certificates::{CaCertificates, authorities};
+pub use certificates::{CaCertificates, ca_certificates};
 use certificates::{collect, identity};
 pub use error::CredentialsError;
 use error::{MAX_ENTRY, keys};
@@ -21,19 +21,19 @@ pub use mounted::read_folder;
 /// Keys under which a file of docker or of the containers tools lies.
 const FILES: [&str; 4] = [".dockerconfigjson", ".dockercfg", "config.json", "auth.json"];
 
-/// What a Secret holds for one registry: a login, authorities, a client certificate; any of them may be absent.
+/// What a Secret holds for one registry: credentials, CA certificates, a client certificate; any of them may be absent.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    login: Login,
-    authorities: Option<Vec<u8>>,
+    authentication: Authentication,
+    ca_certificates: Option<Vec<u8>>,
     identity: Option<ClientIdentity>,
 }
 
 #[derive(Debug, Clone, Default)]
-enum Login {
+enum Authentication {
     #[default]
     None,
-    /// Logins to several registries; no helpers.
+    /// Credentials for several registries; no helpers.
     File(Box<Keychain>),
     /// For whatever registry the Secret is named for.
     Password { user: String, password: Secret },
@@ -63,11 +63,14 @@ impl Credentials {
             return Err(CredentialsError::TooLarge(printable(key, 100)));
         }
         let found = Self {
-            login: login(entries)?,
-            authorities: collect(entries)?.map(|ca| ca.pem),
+            authentication: authentication(entries)?,
+            ca_certificates: collect(entries)?.map(|ca| ca.pem),
             identity: identity(entries)?,
         };
-        if matches!(found.login, Login::None) && found.authorities.is_none() && found.identity.is_none() {
+        if matches!(found.authentication, Authentication::None)
+            && found.ca_certificates.is_none()
+            && found.identity.is_none()
+        {
             return Err(CredentialsError::Nothing(keys(entries)));
         }
         Ok(found)
@@ -81,44 +84,47 @@ impl Credentials {
         Self::from_secret(None, &read_folder(folder)?)
     }
 
-    /// A login for whatever registry it is used for.
+    /// Credentials for whatever registry they are used for.
     pub fn password(user: &str, password: Secret) -> Self {
-        Self { login: Login::Password { user: user.to_owned(), password }, ..Self::default() }
+        Self {
+            authentication: Authentication::Password { user: user.to_owned(), password },
+            ..Self::default()
+        }
     }
 
-    /// The same, trusting also these authorities in PEM.
+    /// The same, trusting also these CA certificates in PEM.
     #[must_use]
     pub fn trusting(mut self, pem: &[u8]) -> Self {
-        self.authorities.get_or_insert_default().extend_from_slice(pem);
+        self.ca_certificates.get_or_insert_default().extend_from_slice(pem);
         self
     }
 
-    /// What secures the connection, without the login.
+    /// What secures the connection, without the credentials.
     #[must_use]
-    pub fn without_login(self) -> Self {
-        Self { login: Login::None, ..self }
+    pub fn without_authentication(self) -> Self {
+        Self { authentication: Authentication::None, ..self }
     }
 
-    /// Makes a client log in at `registry`, trust its authorities, and show the client certificate.
+    /// Makes a client authenticate at `registry`, trust its CA certificates, and show the client certificate.
     pub fn apply(&self, registry: &RegistryHost, options: &mut ClientOptions) {
         if let Some(keychain) = self.keychain(registry) {
             options.keychain = keychain;
         }
-        options.ca_certs.extend(self.authorities.iter().map(|pem| (registry.clone(), pem.clone())));
+        options.ca_certs.extend(self.ca_certificates.iter().map(|pem| (registry.clone(), pem.clone())));
         options.identities.extend(self.identity.iter().map(|identity| (registry.clone(), identity.clone())));
     }
 
     fn keychain(&self, registry: &RegistryHost) -> Option<Keychain> {
-        match &self.login {
-            Login::None => None,
-            Login::File(keychain) => Some((**keychain).clone()),
-            Login::Password { user, password } => {
+        match &self.authentication {
+            Authentication::None => None,
+            Authentication::File(keychain) => Some((**keychain).clone()),
+            Authentication::Password { user, password } => {
                 Some(Keychain::empty().with(registry, user, password.clone()))
             }
         }
     }
 
-    /// The logins for `registry`, and for paths in it, as a file that the containers tools read; those for other
+    /// The credentials for `registry`, and for paths in it, as a file that the containers tools read; those for other
     /// registries stay out of it. `None` where there are none.
     ///
     /// # Errors
@@ -129,12 +135,12 @@ impl Credentials {
 
     /// Whether it says by itself which registries its credentials are for: a password does not.
     pub const fn names_hosts(&self) -> bool {
-        !matches!(self.login, Login::Password { .. })
+        !matches!(self.authentication, Authentication::Password { .. })
     }
 
-    /// Certificates of authorities, in PEM.
-    pub fn authorities(&self) -> Option<&[u8]> {
-        self.authorities.as_deref()
+    /// CA certificates, in PEM.
+    pub fn ca_certificates(&self) -> Option<&[u8]> {
+        self.ca_certificates.as_deref()
     }
 
     /// The certificate to show.
@@ -143,7 +149,7 @@ impl Credentials {
     }
 }
 
-fn login(entries: &BTreeMap<String, Vec<u8>>) -> Result<Login, CredentialsError> {
+fn authentication(entries: &BTreeMap<String, Vec<u8>>) -> Result<Authentication, CredentialsError> {
     let mut files = FILES.iter().filter_map(|key| Some((*key, entries.get(*key)?)));
     let (file, other) = (files.next(), files.next());
     let text = |key: &'static str| {
@@ -160,13 +166,15 @@ fn login(entries: &BTreeMap<String, Vec<u8>>) -> Result<Login, CredentialsError>
         return Err(CredentialsError::Ambiguous(file, "password"));
     }
     if let Some((key, bytes)) = file {
-        return Ok(Login::File(Box::new(without_helpers(key, bytes)?)));
+        return Ok(Authentication::File(Box::new(without_helpers(key, bytes)?)));
     }
     match (text("username")?, text("password")?) {
-        (Some(user), Some(password)) => Ok(Login::Password { user, password: Secret::new(password) }),
+        (Some(user), Some(password)) => {
+            Ok(Authentication::Password { user, password: Secret::new(password) })
+        }
         (Some(_), None) => Err(CredentialsError::Half { has: "username", missing: "password" }),
         (None, Some(_)) => Err(CredentialsError::Half { has: "password", missing: "username" }),
-        (None, None) => Ok(Login::None),
+        (None, None) => Ok(Authentication::None),
     }
 }
 
@@ -198,13 +206,13 @@ mod tests {
         "edge.local:5000".parse().unwrap()
     }
 
-    pub(super) fn logins(credentials: &Credentials) -> Option<serde_json::Value> {
+    pub(super) fn auth_entries(credentials: &Credentials) -> Option<serde_json::Value> {
         let file = credentials.auth_file(&registry()).unwrap()?;
         Some(serde_json::from_str::<serde_json::Value>(file.expose()).unwrap()["auths"].clone())
     }
 
     #[test]
-    fn a_login_is_found_in_every_shape_that_a_secret_has() {
+    fn credentials_are_found_in_every_shape_that_a_secret_has() {
         let auth = STANDARD.encode("me:pw");
         let modern = format!(r#"{{"auths":{{"https://edge.local:5000/v2/":{{"auth":"{auth}"}}}}}}"#);
         let plain = r#"{"auths":{"edge.local:5000":{"username":"me","password":"pw"}}}"#;
@@ -218,7 +226,11 @@ mod tests {
             (None, vec![("config.json", modern.as_str())]),
         ] {
             let credentials = Credentials::from_secret(kind, &entries(&list)).unwrap();
-            assert_eq!(logins(&credentials).unwrap()["edge.local:5000"]["auth"], auth.as_str(), "{kind:?}");
+            assert_eq!(
+                auth_entries(&credentials).unwrap()["edge.local:5000"]["auth"],
+                auth.as_str(),
+                "{kind:?}"
+            );
         }
     }
 
@@ -230,7 +242,7 @@ mod tests {
             STANDARD.encode("a:b")
         );
         let credentials = Credentials::from_secret(None, &entries(&[("config.json", &text)])).unwrap();
-        let found = logins(&credentials).unwrap();
+        let found = auth_entries(&credentials).unwrap();
         let keys = found.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>();
         assert_eq!(keys, ["edge.local:5000", "edge.local:5000/team"]);
         assert_eq!(found["edge.local:5000"]["identitytoken"], "refresh");
@@ -239,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn t76_what_is_wrong_is_said_without_its_content() {
+    fn t76_what_is_wrong_is_reported_without_its_content() {
         for (kind, list) in [
             (Some("kubernetes.io/dockerconfigjson"), vec![("username", "hunter2")]),
             (None, vec![("username", "hunter2")]),
@@ -259,9 +271,9 @@ mod tests {
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("hunter2"), "{shown}");
         }
-        assert!(authorities(&entries(&[("other", "x")])).unwrap_err().to_string().contains("`other`"));
+        assert!(ca_certificates(&entries(&[("other", "x")])).unwrap_err().to_string().contains("`other`"));
         let large = BTreeMap::from([("ca.crt".to_owned(), vec![b'x'; MAX_ENTRY + 1])]);
-        assert!(matches!(authorities(&large), Err(CredentialsError::TooLarge(_))));
+        assert!(matches!(ca_certificates(&large), Err(CredentialsError::TooLarge(_))));
     }
 
     #[test]
@@ -272,7 +284,7 @@ mod tests {
         );
         let secret = entries(&[(".dockerconfigjson", &text)]);
         let credentials = Credentials::from_secret(Some("kubernetes.io/dockerconfigjson"), &secret).unwrap();
-        assert!(logins(&credentials).is_some());
+        assert!(auth_entries(&credentials).is_some());
         let error = credentials.auth_file(&"x.example".parse().unwrap()).unwrap_err();
         let shown = format!("{error} {error:?}");
         assert!(shown.contains(".dockerconfigjson") && shown.contains("`x.example`"), "{shown}");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether the loops of the importer make progress.
 //!
-//! A loop that hangs is what a restart mends, so that it fails the liveness probe. An API server or a medium that is away
+//! A loop that hangs is what a restart mends, so that it fails the liveness probe. An API server or media that are away
 //! is not: a loop that waits for one and tries it again makes progress, and metrics tell since when it was in vain.
 
 use parking_lot::{Mutex, MutexGuard};

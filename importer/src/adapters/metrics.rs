@@ -86,7 +86,7 @@ pub(crate) fn unix_seconds() -> i64 {
 pub struct Metrics {
     /// Reconciliations of sets.
     pub reconciliations: Counter,
-    /// Looks that failed, by reason.
+    /// Reconciliations that failed, by reason.
     pub reconcile_errors: Family<ResultLabels, Counter>,
     /// Duration of the reconciliation of a set, in seconds.
     pub reconcile_seconds: Histogram,

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::engine::status::fingerprint;
 use crate::model::packed::Packed;
 
-/// Annotation in which `kubectl apply` keeps a copy of the whole object.
+/// Annotation in which `kubectl apply` keeps a copy of the complete object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A set of the cluster. Cheap to clone.

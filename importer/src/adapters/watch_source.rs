@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Watches that fail on their own: what is wrong with one of a namespace is reported, tried again, and stops nothing else.
+//! Watches that fail on their own: what is wrong with one of a namespace is reported, retried, and stops nothing else.
 //!
 //! A watch that is ahead of the API server hears nothing, and no error tells of it: that happens after a restore of etcd.
 //! Everything is listed again then.

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t225_who_changes_an_object_again_and_again_has_it_put_right_ever_more_seldom() {
+    fn t225_who_changes_an_object_again_and_again_has_it_put_right_less_and_less_often() {
         let (mut now, mut restores, mut waits) = (0, None, Vec::new());
         let passed = |now: u64| move |last: &u64| Duration::from_secs(now - last);
         for _ in 0..12 {

@@ -19,7 +19,7 @@ use crate::adapters::metrics;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Most connections of one address at once. The kubelet has one for each probe, and Prometheus one; whoever can reach the
-/// port takes no place from them.
+/// port takes no connection from them.
 const PER_PEER: usize = 16;
 
 /// Something that must be so before the importer counts as ready, and may stop to be so.
@@ -140,7 +140,7 @@ mod tests {
             let mut stream = socket.connect(address).await.unwrap();
             stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
             let mut answer = String::new();
-            // To the end: the place is free after one answer.
+            // To the end: the connection is free after one answer.
             stream.read_to_string(&mut answer).await.unwrap();
             answer
         };

@@ -132,8 +132,19 @@ impl StepError for LeaseError {
 
 /// Runs the importer until the system asks it to stop.
 ///
+/// # Expected flow
+/// Reads the configuration, serves health, waits for the API server and the Lease, then runs the embedded registry, the
+/// intake and the controller side by side.
+///
+/// # Guarantees
+/// Nothing is reconciled or served before the Lease is held. One part that ends by itself, or a Lease that another process
+/// took, ends them all.
+///
 /// # Errors
-/// [`RunError`]; Kubernetes starts the process anew.
+/// [`RunError`]; Kubernetes starts the process again.
+///
+/// # Cancellation
+/// SIGTERM and SIGINT stop all parts, and release the Lease once they have ended; those that take too long are an error.
 pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let config = Arc::new(Config::read(path)?);
     let (destinations, sources) = registries(&config)?;
@@ -323,7 +334,7 @@ async fn ok(part: impl Future<Output = ()>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The error that the first part to end ends the process with: each is to go on until it is asked to stop.
+/// The error that the first part to end ends the process with: each is to continue until it is asked to stop.
 fn first_end(end: Result<Part, tokio::task::JoinError>) -> RunError {
     match end {
         Ok((name, Ok(()))) => RunError::Ended(name),

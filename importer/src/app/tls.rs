@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Authority, certificate and key of the embedded registry: made at the first start, kept in a Secret of the importer,
+//! CA certificate, certificate and key of the embedded registry: made at the first start, kept in a Secret of the importer,
 //! renewed in time.
 //!
-//! The authority's key is kept too (`ca.key`): a certificate that is renewed under the same authority is trusted by Jobs
+//! The CA's key is kept too (`ca.key`): a certificate that is renewed under the same CA is trusted by Jobs
 //! that run already. Whoever may read the Secret could have taken the server's key as well. A Secret that somebody else
 //! made (with cert-manager, say) is used as it is and never written; it needs no `ca.key`.
 
@@ -32,7 +32,7 @@ use crate::app::start::StepError;
 const NAME: &str = "krs-importer-tls";
 /// Says whose Secret it is.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "krs-importer");
-/// When the authority ends, as RFC 3339 says it: written with it.
+/// When the CA ends, as RFC 3339 says it: written with it.
 const CA_END: &str = "kuberegistrysync.io/ca-not-after";
 /// Keys of the Secret.
 const CA: &str = "ca.crt";
@@ -41,14 +41,14 @@ const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// How long an authority is valid.
+/// How long a CA is valid.
 const CA_LIFE: Duration = DAY.saturating_mul(3650);
 /// How long a certificate is valid.
 const LIFE: Duration = DAY.saturating_mul(365);
 /// A certificate that is valid for less than this is renewed.
 const RENEW: Duration = DAY.saturating_mul(30);
 /// When everything made here begins to be valid (2020-01-01): long before any of it was made, because the clock may be
-/// ahead while it is made, and clients refuse an authority from the future.
+/// ahead while it is made, and clients refuse a CA from the future.
 const BEGINNING: Timestamp = Timestamp::constant(1_577_836_800, 0);
 /// How often another importer may come first.
 const ATTEMPTS: usize = 5;
@@ -56,7 +56,7 @@ const ATTEMPTS: usize = 5;
 /// What the embedded registry shows, and what its clients must trust.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerIdentity {
-    /// Certificate of the authority, in PEM: goes into the Jobs.
+    /// Certificate of the CA, in PEM: goes into the Jobs.
     pub ca: String,
     /// The server's chain, in PEM.
     pub certificate: String,
@@ -137,7 +137,7 @@ fn help(error: &kube::Error) -> &'static str {
 }
 
 /// Reads the identity from Secret `krs-importer-tls` in `namespace`, or makes one for `host` and keeps it there. One that
-/// ends soon is renewed under the same authority, where that lives long enough.
+/// ends soon is renewed under the same CA, where that lives long enough.
 ///
 /// # Errors
 /// [`TlsError`].
@@ -237,7 +237,7 @@ fn read(secret: &Secret) -> Result<ServerIdentity, String> {
     })
 }
 
-/// Whether a client that trusts the authority accepts the certificate for `host` at that time, and the key belongs to it.
+/// Whether a client that trusts the CA accepts the certificate for `host` at that time, and the key belongs to it.
 fn check(identity: &ServerIdentity, host: &RegistryHost, at: Timestamp) -> Result<(), String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
@@ -263,7 +263,7 @@ fn check(identity: &ServerIdentity, host: &RegistryHost, at: Timestamp) -> Resul
     verified.map(|_| ()).map_err(|error| format!("`{CERTIFICATE}` for {host}: {error}"))
 }
 
-/// Whether clients may trust the authority itself at that time. Verifiers like ours do not ask when an anchor is valid,
+/// Whether clients may trust the CA itself at that time. Verifiers like ours do not ask when an anchor is valid,
 /// others do (Go's, and so skopeo).
 fn check_authority(ca: &str, at: Timestamp) -> Result<(), String> {
     let invalid = |why: String| format!("`{CA}`: {why}");
@@ -276,7 +276,7 @@ fn check_authority(ca: &str, at: Timestamp) -> Result<(), String> {
         .map_err(|error| invalid(error.to_string()))?;
     let name = ServerName::try_from("krs-importer").map_err(|error| error.to_string())?;
     let at = UnixTime::since_unix_epoch(Duration::from_secs(at.as_second().unsigned_abs()));
-    // As if it were a server's: its validity is what is looked at first, and the only thing that counts here.
+    // As if it were a server's: its validity is what is checked first, and the only thing that counts here.
     use rustls::CertificateError as E;
     match verifier.verify_server_cert(&ca, &[], &name, &[], at) {
         Err(rustls::Error::InvalidCertificate(
@@ -286,7 +286,7 @@ fn check_authority(ca: &str, at: Timestamp) -> Result<(), String> {
     }
 }
 
-/// Writes a new certificate into `secret`, under the authority in it if that is good for as long.
+/// Writes a new certificate into `secret`, under the CA in it if that is good for as long.
 fn renew(mut secret: Secret, host: &RegistryHost, now: Timestamp) -> Result<Next, TlsError> {
     let make = |why: String| TlsError::Make { host: host.to_string(), why };
     let annotations = secret.metadata.annotations.get_or_insert_default();
@@ -319,7 +319,7 @@ fn write(secret: &mut Secret, identity: &ServerIdentity, ca_key: String) {
     secret.data = Some(BTreeMap::from(data));
 }
 
-/// What every authority of ours has in common, so that one can sign again.
+/// What every CA of ours has in common, so that one can sign again.
 fn ca_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::app::registry::fake::FakeApi;
 
-const PLACE: &str = "/api/v1/namespaces/krs/secrets/krs-importer-tls";
+const SECRET_PATH: &str = "/api/v1/namespaces/krs/secrets/krs-importer-tls";
 
 fn host() -> RegistryHost {
     "krs-importer.krs.svc:5443".parse().unwrap()
@@ -51,7 +51,7 @@ async fn a_certificate_that_ends_soon_is_renewed_under_the_authority_that_jobs_t
 }
 
 #[tokio::test]
-async fn a_secret_of_ours_that_does_not_fit_is_made_anew() {
+async fn a_secret_of_ours_that_does_not_fit_is_made_again() {
     let api = FakeApi::default();
     ask(&api, &host(), now()).await.unwrap();
     let moved = "registry.example:5443".parse().unwrap();
@@ -59,7 +59,7 @@ async fn a_secret_of_ours_that_does_not_fit_is_made_anew() {
     check(&other, &moved, now()).unwrap();
     for key in [CA, CA_KEY, CERTIFICATE, KEY] {
         for damage in [json!("bm90IFBFTQ=="), json!(null)] {
-            api.with(|state| state.objects.get_mut(PLACE).unwrap()["data"][key] = damage);
+            api.with(|state| state.objects.get_mut(SECRET_PATH).unwrap()["data"][key] = damage);
             let made = ask(&api, &moved, now()).await.unwrap();
             check(&made, &moved, now()).unwrap();
         }
@@ -70,11 +70,11 @@ async fn a_secret_of_ours_that_does_not_fit_is_made_anew() {
 async fn a_secret_of_somebody_else_is_used_while_it_is_valid_and_never_written() {
     let api = FakeApi::default();
     let made = ask(&api, &host(), now()).await.unwrap();
-    api.with(|state| state.objects.get_mut(PLACE).unwrap()["metadata"]["labels"] = json!({}));
+    api.with(|state| state.objects.get_mut(SECRET_PATH).unwrap()["metadata"]["labels"] = json!({}));
     assert_eq!(ask(&api, &host(), now() + DAY * 360).await.unwrap(), made);
     let error = ask(&api, &host(), now() + DAY * 370).await.unwrap_err().to_string();
     assert!(error.contains("krs/krs-importer-tls") && error.contains("delete it"), "{error}");
-    api.with(|state| state.objects.get_mut(PLACE).unwrap()["data"][CA] = json!(null));
+    api.with(|state| state.objects.get_mut(SECRET_PATH).unwrap()["data"][CA] = json!(null));
     let error = ask(&api, &host(), now()).await.unwrap_err().to_string();
     assert!(error.contains("ca.crt"), "{error}");
     assert_eq!(writes(&api), 1);
@@ -84,14 +84,14 @@ async fn a_secret_of_somebody_else_is_used_while_it_is_valid_and_never_written()
 async fn of_two_importers_the_one_that_loses_takes_what_the_other_made() {
     let other = FakeApi::default();
     let made = ask(&other, &host(), now()).await.unwrap();
-    let secret = other.with(|state| state.objects[PLACE].clone());
+    let secret = other.with(|state| state.objects[SECRET_PATH].clone());
     let api = FakeApi::default();
     api.with(|state| state.racing = Some(secret.clone()));
     assert_eq!(ask(&api, &host(), now()).await.unwrap(), made);
 
     let later = now() + DAY * 340;
     let renewed = ask(&other, &host(), later).await.unwrap();
-    api.with(|state| state.racing = Some(other.with(|state| state.objects[PLACE].clone())));
+    api.with(|state| state.racing = Some(other.with(|state| state.objects[SECRET_PATH].clone())));
     assert_eq!(ask(&api, &host(), later).await.unwrap(), renewed);
 }
 
@@ -119,7 +119,7 @@ async fn t137_what_was_made_while_the_clock_was_ahead_is_valid_when_it_is_right_
 }
 
 #[tokio::test]
-async fn t137_what_was_made_while_the_clock_was_behind_is_due_once_it_is_right_and_made_anew() {
+async fn t137_what_was_made_while_the_clock_was_behind_is_due_once_it_is_right_and_made_again() {
     let api = FakeApi::default();
     let behind = Timestamp::UNIX_EPOCH + DAY;
     let made = ask(&api, &host(), behind).await.unwrap();
@@ -129,7 +129,7 @@ async fn t137_what_was_made_while_the_clock_was_behind_is_due_once_it_is_right_a
     assert!(!renewed.is_due(&host(), now()));
 }
 
-/// Version 0.1 let an authority begin a day before its clock.
+/// Version 0.1 let a CA begin a day before its clock.
 #[tokio::test]
 async fn t137_an_authority_from_the_future_is_not_kept() {
     let api = FakeApi::default();
@@ -147,7 +147,7 @@ async fn t137_an_authority_from_the_future_is_not_kept() {
     write(&mut secret, &identity, key.serialize_pem());
     let end = (ahead + CA_LIFE).to_string();
     secret.metadata.annotations = Some(BTreeMap::from([(CA_END.to_owned(), end)]));
-    api.with(|state| state.store(PLACE, json!(secret)));
+    api.with(|state| state.store(SECRET_PATH, json!(secret)));
     let renewed = ask(&api, &host(), now()).await.unwrap();
     assert_ne!(renewed.ca, identity.ca);
     check_authority(&renewed.ca, now()).unwrap();

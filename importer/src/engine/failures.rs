@@ -7,13 +7,13 @@ use crate::engine::condition::current_reason;
 use crate::model::job::FailedPod;
 use crate::model::state::Attempt;
 
-/// Why a target of a Job that goes on is missing, as its last Pod that failed tells: nothing where that Pod says which
+/// Why a target of a Job that continues is missing, as its last Pod that failed tells: nothing where that Pod says which
 /// targets failed, and this one is not among them.
-pub(crate) fn failure_in_pod(pod: &FailedPod, place: usize) -> Option<(&'static str, String)> {
+pub(crate) fn failure_in_pod(pod: &FailedPod, position: usize) -> Option<(&'static str, String)> {
     let Some(report) = &pod.report else {
         return Some((reason::COPY_FAILED, format!("the Pod of the copy Job failed: {}", pod.why)));
     };
-    let failure = report.failures.iter().find(|failure| failure.target == place)?;
+    let failure = report.failures.iter().find(|failure| failure.target == position)?;
     Some((known_failure(&failure.reason), failure.message.clone()))
 }
 

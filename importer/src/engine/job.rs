@@ -142,7 +142,7 @@ fn task(set: &EdgeImageSet, batch: &Batch, surroundings: &JobContext<'_>) -> Cop
 }
 
 /// Hash of what is copied and how: neither the generation of the set nor the bundle is in it, so that an edit elsewhere,
-/// or the next stick, disturbs no running copy.
+/// or the next drive, disturbs no running copy.
 fn hash(set: &EdgeImageSet, uid: &str, batch: &Batch) -> String {
     let mut hasher = Hasher::new();
     let mut add = |text: &str| {

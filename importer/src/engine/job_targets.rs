@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which targets of a set a Job copies. A Job knows nothing of keys: what it was told is compared whole, so that a target
+//! Which targets of a set a Job copies. A Job knows nothing of keys: what it was told is compared completely, so that a target
 //! with one more tag is another one.
 
 use std::collections::HashMap;
@@ -25,13 +25,13 @@ impl<'a> Index<'a> {
         Self(targets.iter().enumerate().map(|(n, target)| (what(target), n)).collect())
     }
 
-    /// For each target of the Job, in the Job's order, its place among the targets of the set, where the set still has it.
-    pub(crate) fn places(&self, job: &CopyJob) -> Vec<Option<usize>> {
+    /// For each target of the Job, in the Job's order, its position among the targets of the set, where the set still has it.
+    pub(crate) fn positions(&self, job: &CopyJob) -> Vec<Option<usize>> {
         let registry = &job.task.destination.registry;
-        let place = |t: &CopyTarget| {
+        let position = |t: &CopyTarget| {
             let what = (registry, &t.repository, &t.digest, t.tags.as_slice(), t.platforms.as_slice());
             self.0.get(&what).copied()
         };
-        job.task.targets.iter().map(place).collect()
+        job.task.targets.iter().map(position).collect()
     }
 }

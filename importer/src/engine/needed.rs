@@ -136,7 +136,7 @@ pub(crate) struct Refusal {
 }
 
 impl Applied {
-    /// What becomes of the set when it is refused once more: what the API server does not take now, it seldom takes a minute
+    /// What becomes of the set when it is refused again: what the API server does not take now, it rarely takes a minute
     /// later. (T-196)
     pub(crate) fn refused(&self, reason: &'static str, message: &str, now: Instant) -> Self {
         let times = if let Self::Refused(before) = self { before.times.saturating_add(1) } else { 0 };
@@ -175,8 +175,8 @@ pub(crate) fn not_applied(
     now: Instant,
 ) -> Named {
     let mut named = Named::default();
-    for (place, set) in sets.iter().enumerate() {
-        let applied = applied.and_then(|applied| applied.get(place)).unwrap_or(&Applied::Due);
+    for (position, set) in sets.iter().enumerate() {
+        let applied = applied.and_then(|applied| applied.get(position)).unwrap_or(&Applied::Due);
         let Some(namespace) = set.namespace.clone() else { continue };
         let name = SetName { namespace, name: set.name.clone() };
         let known = demand.sets.get(&name);
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t196_a_set_that_is_refused_again_and_again_is_applied_ever_more_seldom() {
+    fn t196_a_set_that_is_refused_again_and_again_is_applied_less_and_less_often() {
         let mut now = Instant::now();
         let mut applied = Applied::Due;
         let mut waits = Vec::new();

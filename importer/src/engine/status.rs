@@ -166,11 +166,12 @@ pub fn replacement(current: Value, wanted: &impl Serialize, version: Option<&str
 
 /// Whether no condition differs in its status or reason.
 fn same_verdict(before: &EdgeImageSetStatus, after: &EdgeImageSetStatus) -> bool {
-    let said = |status: &EdgeImageSetStatus| {
-        let said = status.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()));
-        said.collect::<std::collections::BTreeSet<_>>()
+    let conditions = |status: &EdgeImageSetStatus| {
+        let conditions =
+            status.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()));
+        conditions.collect::<std::collections::BTreeSet<_>>()
     };
-    said(before) == said(after)
+    conditions(before) == conditions(after)
 }
 
 #[cfg(test)]

@@ -25,14 +25,14 @@ const ENDED: Duration = Duration::from_secs(2 * 3600);
 pub enum CheckKind {
     /// HEAD of the top manifest and of the tags: enough to see that a target that was present did not go away.
     Head,
-    /// The whole closure: the only thing that makes a target present.
+    /// The complete closure: the only thing that makes a target present.
     Full,
-    /// As [`Self::Full`], of a target whose proof is old, and nothing else is known against it: this can wait.
+    /// As [`Self::Full`], of a target whose verification is old, and nothing else is known against it: this can wait.
     Renew,
 }
 
-/// Which targets to ask about now, and how. A target without a proof is walked, and all are when somebody asked for it since;
-/// one that is proven while its Job runs is not walked again at the end of that Job (T-269); those with a proof older than `verify_interval` are renewed; the others are looked at,
+/// Which targets to ask about now, and how. A target without a verification is walked, and all are when somebody asked for it since;
+/// one that is verified while its Job runs is not walked again at the end of that Job (T-269); those with a verification older than `verify_interval` are renewed; the others are checked,
 /// at most once in `resync_interval`.
 pub fn due_checks<'a>(
     targets: &'a [Target],
@@ -41,20 +41,20 @@ pub fn due_checks<'a>(
     verify_interval: Duration,
     now: Timestamp,
 ) -> Vec<(&'a Target, CheckKind)> {
-    let look = is_look_due(state, resync_interval, now);
-    let requested = |proof: Timestamp| state.requested.as_ref().is_some_and(|request| proof < request.at);
-    let ask = |target: &Target| match state.proofs.get(&target.key) {
-        Some(proof) if requested(*proof) => Some(CheckKind::Full),
-        Some(proof) if is_over(*proof, verify_interval, now) => Some(CheckKind::Renew),
-        Some(_) => look.then_some(CheckKind::Head),
+    let head_is_due = is_head_check_due(state, resync_interval, now);
+    let requested = |at: Timestamp| state.requested.as_ref().is_some_and(|request| at < request.at);
+    let check = |target: &Target| match state.verified_at.get(&target.key) {
+        Some(at) if requested(*at) => Some(CheckKind::Full),
+        Some(at) if is_over(*at, verify_interval, now) => Some(CheckKind::Renew),
+        Some(_) => head_is_due.then_some(CheckKind::Head),
         None => Some(CheckKind::Full),
     };
-    targets.iter().filter_map(|target| Some((target, ask(target)?))).collect()
+    targets.iter().filter_map(|target| Some((target, check(target)?))).collect()
 }
 
-/// Whether targets that are present are looked at now.
-pub(crate) fn is_look_due(state: &SetState, resync_interval: Duration, now: Timestamp) -> bool {
-    state.looked_at.is_none_or(|at| is_over(at, resync_interval, now))
+/// Whether targets that are present are checked now.
+pub(crate) fn is_head_check_due(state: &SetState, resync_interval: Duration, now: Timestamp) -> bool {
+    state.observed_at.is_none_or(|at| is_over(at, resync_interval, now))
 }
 
 /// Targets of Jobs that ended and whose end is not accounted for yet.
@@ -66,30 +66,34 @@ pub fn ended_targets(targets: &[Target], state: &SetState, jobs: &[CopyJob]) -> 
 pub fn copying_targets(targets: &[Target], jobs: &[CopyJob]) -> BTreeSet<TargetKey> {
     let index = Index::new(targets);
     let running = jobs.iter().filter(|job| matches!(job.phase, JobPhase::Running { .. }));
-    let positions = running.flat_map(|job| index.places(job)).flatten();
+    let positions = running.flat_map(|job| index.positions(job)).flatten();
     positions.filter_map(|position| Some(targets.get(position)?.key)).collect()
 }
 
-/// The state after this round, with the answers of a registry that was asked at `asked_at`. Ended Jobs count each attempt once; proofs and attempts of targets that the set no longer
-/// has are dropped.
+/// The state of a set after the answers of a registry that was queried at `queried_at`, and after the Jobs that ended. Pure.
+///
+/// # Guarantees
+/// Only [`Answer::Complete`] makes a target present; what is missing or differs ends that, and a registry that does not
+/// answer changes nothing. Each end of a Job counts as one attempt, however often it is seen. What belongs to targets that
+/// the set no longer has is dropped.
 pub fn update_state(
     state: &SetState,
     targets: &[Target],
     answers: &BTreeMap<TargetKey, Answer>,
-    asked_at: Timestamp,
+    queried_at: Timestamp,
     jobs: &[CopyJob],
     now: Timestamp,
 ) -> SetState {
     let mut next = state.clone();
     let wanted = targets.iter().map(|target| target.key).collect::<BTreeSet<_>>();
-    next.proofs.retain(|key, _| wanted.contains(key));
+    next.verified_at.retain(|key, _| wanted.contains(key));
     next.attempts.retain(|key, _| wanted.contains(key));
     next.ended.retain(|key, _| wanted.contains(key));
     next.tried.retain(|key, _| wanted.contains(key));
     next.moved.retain(|key, _| wanted.contains(key));
 
     let index = Index::new(targets);
-    let listed = jobs.iter().flat_map(|job| index.places(job)).flatten();
+    let listed = jobs.iter().flat_map(|job| index.positions(job)).flatten();
     let listed = listed.filter_map(|n| Some(targets.get(n)?.key)).collect::<BTreeSet<_>>();
     next.ended.retain(|key, at| listed.contains(key) || !is_over(*at, ENDED, now));
     let ends = finished_jobs(&index, targets, state, jobs);
@@ -99,17 +103,17 @@ pub fn update_state(
     }
     for (key, answer) in answers.iter().filter(|(key, _)| wanted.contains(key)) {
         match answer {
-            Answer::Whole => {
-                if next.proofs.insert(*key, asked_at).is_none() {
+            Answer::Complete => {
+                if next.verified_at.insert(*key, queried_at).is_none() {
                     next.last_sync_time = Some(now);
                 }
                 next.attempts.remove(key);
             }
-            Answer::Observed => next.looked_at = Some(asked_at),
-            Answer::Missing { .. } | Answer::Corrupt { .. } => drop(next.proofs.remove(key)),
+            Answer::Observed => next.observed_at = Some(queried_at),
+            Answer::Missing { .. } | Answer::Corrupt { .. } => drop(next.verified_at.remove(key)),
             Answer::TagMoved { .. } => {
-                let was_proven = next.proofs.remove(key).is_some();
-                if was_proven || repaired.contains(key) {
+                let was_verified = next.verified_at.remove(key).is_some();
+                if was_verified || repaired.contains(key) {
                     let moves = next.moved.entry(*key).or_default();
                     moves.push(now);
                     let surplus = moves.len().saturating_sub(MAX_MOVES);
@@ -184,8 +188,8 @@ pub fn last_bundle(state: &SetState, jobs: &[CopyJob], stock: &BundleInventory) 
 struct FinishedJob<'a> {
     key: TargetKey,
     job: &'a CopyJob,
-    /// Place of the target in the task.
-    place: usize,
+    /// Position of the target in the task.
+    position: usize,
     at: Timestamp,
     /// Kubernetes' word for why it failed; none: it succeeded.
     why: Option<&'a str>,
@@ -206,11 +210,11 @@ fn finished_jobs<'a>(
             JobPhase::Succeeded { at, report } => (*at, None, report.as_ref()),
             JobPhase::Failed { at, why, report } => (*at, Some(why.as_str()), report.as_ref()),
         };
-        for (place, target) in index.places(job).into_iter().enumerate() {
+        for (position, target) in index.positions(job).into_iter().enumerate() {
             let Some(target) = target.and_then(|n| targets.get(n)) else { continue };
             let key = target.key;
             if state.ended.get(&key).is_none_or(|accounted| at > *accounted) {
-                ends.push(FinishedJob { key, job, place, at, why, report });
+                ends.push(FinishedJob { key, job, position, at, why, report });
             }
         }
     }
@@ -227,11 +231,13 @@ fn account(
     let key = end.key;
     let failed = match (end.why, answer) {
         // The registry decides, not the Job; damage there is a failure by its own name.
-        (_, Some(Answer::Whole)) | (None, Some(Answer::Corrupt { .. })) => None,
-        // No Job copies what is proven: it became so while this one ran.
-        (_, None | Some(Answer::Observed | Answer::Failed { .. })) if next.proofs.contains_key(&key) => None,
-        (Some(why), _) => Some(reported(end.report, end.place, why)),
-        // What it did cannot be seen yet: this end is looked at again in a later round.
+        (_, Some(Answer::Complete)) | (None, Some(Answer::Corrupt { .. })) => None,
+        // No Job copies what is verified: it became so while this one ran.
+        (_, None | Some(Answer::Observed | Answer::Failed { .. })) if next.verified_at.contains_key(&key) => {
+            None
+        }
+        (Some(why), _) => Some(reported(end.report, end.position, why)),
+        // What it did cannot be seen yet: this end is checked again in a later round.
         (None, None | Some(Answer::Failed { .. } | Answer::Observed)) => return,
         (None, Some(Answer::Missing { what })) => Some((
             reason::COPY_FAILED,
@@ -262,9 +268,9 @@ fn account(
 }
 
 /// Why a target of a failed Job is missing: what the runner said about it, else what Kubernetes said about the Job.
-fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static str, String) {
+fn reported(report: Option<&CopyReport>, position: usize, why: &str) -> (&'static str, String) {
     let failures = report.map(|report| report.failures.as_slice()).unwrap_or_default();
-    match failures.iter().find(|failure| failure.target == place) {
+    match failures.iter().find(|failure| failure.target == position) {
         Some(failure) => (known_failure(&failure.reason), failure.message.clone()),
         None => (reason::COPY_FAILED, format!("the copy Job failed: {why}")),
     }

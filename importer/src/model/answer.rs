@@ -7,7 +7,7 @@ use krs_core::oci::digest::Digest;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The closure was walked: every manifest fetched and hashed, every blob there with its size, every tag right.
-    Whole,
+    Complete,
     /// The top manifest is there, of a target that was complete before. Alone it shows nothing.
     Observed,
     /// Something is not there.
@@ -28,7 +28,7 @@ pub enum Answer {
         message: String,
     },
     /// The registry accepts the credentials and refuses to say whether the target is there, as some do for what is
-    /// absent: it is copied, and the push decides. It proves nothing, and denies nothing.
+    /// absent: it is copied, and the push decides. It verifies nothing, and denies nothing.
     Unreadable {
         /// A sentence for people.
         message: String,
@@ -49,7 +49,7 @@ impl Answer {
             Self::Corrupt { message } | Self::Unreadable { message } | Self::Failed { message, .. } => {
                 message
             }
-            Self::Whole | Self::Observed | Self::Missing { .. } | Self::TagMoved { .. } => "",
+            Self::Complete | Self::Observed | Self::Missing { .. } | Self::TagMoved { .. } => "",
         }
     }
 }

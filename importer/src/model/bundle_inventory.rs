@@ -49,9 +49,9 @@ pub struct StockBundle {
     pub digest: Digest,
     /// When its content was decided.
     pub created_at: Timestamp,
-    /// Whether the medium is there, so that it can be copied from now.
+    /// Whether the media are there, so that it can be copied from now.
     pub present: bool,
-    /// Whether the policy lets copying begin: always, or after a full pass over the medium (`intake.checkFirst`).
+    /// Whether the policy lets copying begin: always, or after a full pass over the media (`intake.checkFirst`).
     pub ready: bool,
     /// Its images.
     pub images: StockImages,
@@ -92,7 +92,8 @@ pub struct Refusal {
 impl StockImage {
     /// Whether it holds what `platforms` asks for (empty: all).
     pub fn covers(&self, platforms: &[Platform]) -> bool {
-        let has = |asked: &Platform| self.platforms.iter().any(|own| own.canonical() == asked.canonical());
+        let has =
+            |requested: &Platform| self.platforms.iter().any(|own| own.canonical() == requested.canonical());
         self.platforms.is_empty() || (!platforms.is_empty() && platforms.iter().all(has))
     }
 }
@@ -249,7 +250,7 @@ pub enum TagResolution<'a> {
     New(TagAnswer<'a>),
 }
 
-/// What a bundle decides that a tag stands for. The answer can be kept only with a proof that the mark of the stream was
+/// What a bundle decides that a tag stands for. The answer can be kept only with a verification that the mark of the stream was
 /// raised to the bundle, so that no decision is used before a rollback below it is ruled out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TagAnswer<'a> {

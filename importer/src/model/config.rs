@@ -33,7 +33,7 @@ pub struct Config {
     /// What sets may say about the TLS of edge registries.
     #[serde(default, rename = "destinationTLS")]
     pub destination_tls: DestinationTlsPolicy,
-    /// Copying straight from source registries.
+    /// Copying directly from source registries.
     #[serde(default)]
     pub online: Online,
     /// Whether bundles that nobody signed are accepted.
@@ -143,7 +143,7 @@ impl<'de> de::Visitor<'de> for DestinationVisitor {
     }
 }
 
-/// Copying straight from source registries.
+/// Copying directly from source registries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Online {
@@ -165,7 +165,7 @@ pub struct Online {
 pub struct IntakeConfig {
     /// Where it is mounted. It and the folders right below it are searched.
     pub folder: Utf8PathBuf,
-    /// How often it is looked at.
+    /// How often it is scanned.
     #[serde(deserialize_with = "interval")]
     pub scan_interval: Duration,
     /// Whether a bundle is read to its end before anything is copied from it.
@@ -253,7 +253,7 @@ pub enum ConfigError {
     Content {
         /// The file.
         path: Utf8PathBuf,
-        /// What is wrong, with its place.
+        /// What is wrong, with the path of its field.
         detail: String,
     },
 }
@@ -272,7 +272,7 @@ impl Config {
     /// Reads the text of the file.
     ///
     /// # Errors
-    /// What is wrong, with its place.
+    /// What is wrong, with the path of its field.
     pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         if config.allowed_destinations.is_empty() {

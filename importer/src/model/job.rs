@@ -35,7 +35,7 @@ pub enum BatchSource {
     Registry {
         /// `host[:port]`.
         registry: RegistryHost,
-        /// Secret with the credentials, one for the whole batch.
+        /// Secret with the credentials, one for the complete batch.
         secret: Option<String>,
     },
 }
@@ -53,14 +53,14 @@ pub struct CopyJob {
     pub task: CopyTask,
     /// When it was created; unknown of one that was created just now.
     pub created: Option<Timestamp>,
-    /// Whether somebody suspended it. It takes no place of others then.
+    /// Whether somebody suspended it. It takes no slot from others then.
     pub suspended: bool,
     /// How far it is.
     pub phase: JobPhase,
 }
 
 impl CopyJob {
-    /// Whether it takes one of the places for Jobs, and writes.
+    /// Whether it takes one of the slots for Jobs, and writes.
     pub fn is_active(&self) -> bool {
         matches!(self.phase, JobPhase::Running { .. }) && !self.suspended
     }

@@ -49,7 +49,7 @@ pub enum Standing {
     },
 }
 
-/// Proof that the mark of a stream stands at a bundle, durably: its decisions may be used. Only
+/// Verification that the mark of a stream stands at a bundle, durably: its decisions may be used. Only
 /// [`crate::adapters::high_water_marks::HighWaterMarks::raise`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedDecisions {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the sets of the cluster need: written by the controller, read by the intake (is a bundle imported, may the stick
+//! What the sets of the cluster need: written by the controller, read by the intake (is a bundle imported, may the drive
 //! be pulled?) and by the embedded registry (who may read what?).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use crate::model::state::{DecidedBy, Resolved};
 /// Every set by namespace and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequiredImages {
-    /// Whether every set of the cluster was looked at since the importer started.
+    /// Whether every set of the cluster was checked since the importer started.
     pub complete: bool,
     /// The sets.
     pub sets: BTreeMap<SetName, Arc<SetDemand>>,
@@ -40,7 +40,7 @@ pub struct SetDemand {
     /// registries only.
     pub missing: Vec<MissingImage>,
     /// Whether bundles decide what those of its references stand for that have no digest; not where `missing` is none
-    /// because of the set as a whole.
+    /// because of the set altogether.
     pub follows_bundles: bool,
     /// Bundles (digests of their manifests) that running Jobs of this set copy from.
     pub copying_from: BTreeSet<Digest>,
@@ -67,7 +67,7 @@ pub struct ListedImages {
 enum Decided {
     /// The reference itself, which has a digest.
     Pinned,
-    /// A bundle, by its place.
+    /// A bundle, by its position.
     By(u32),
     /// Nobody that is known.
     Unknown,
@@ -101,7 +101,7 @@ impl FromIterator<(Reference, Option<Resolved>)> for ListedImages {
 impl ListedImages {
     fn new(images: impl Iterator<Item = (Reference, Option<Digest>, Option<DecidedBy>)>) -> Self {
         let (mut names, mut digests, mut last) = (Vec::new(), Vec::new(), String::new());
-        let (mut decided_by, mut places) = (Vec::new(), BTreeMap::new());
+        let (mut decided_by, mut positions) = (Vec::new(), BTreeMap::new());
         for (reference, digest, by) in images {
             let pinned = reference.digest;
             let name = Reference { digest: None, ..reference }.to_string();
@@ -113,7 +113,7 @@ impl ListedImages {
             let decided = match (pinned, by) {
                 (Some(_), _) => Decided::Pinned,
                 (None, None) => Decided::Unknown,
-                (None, Some(by)) => Decided::By(*places.entry(by).or_insert_with_key(|by| {
+                (None, Some(by)) => Decided::By(*positions.entry(by).or_insert_with_key(|by| {
                     decided_by.push(by.clone());
                     u32::try_from(decided_by.len() - 1).unwrap_or(u32::MAX)
                 })),
@@ -129,7 +129,7 @@ impl ListedImages {
         let tags = self.iter().zip(&self.digests).filter(|(image, _)| !image.is_pinned);
         tags.filter_map(|(image, (digest, decided))| {
             let by = match decided {
-                Decided::By(place) => self.decided_by.get(usize::try_from(*place).ok()?),
+                Decided::By(position) => self.decided_by.get(usize::try_from(*position).ok()?),
                 Decided::Pinned | Decided::Unknown => None,
             };
             Some((image.reference()?, digest.zip(by)))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the importer remembers of a set between reconciles and across restarts: proofs, attempts, and the bundle that the
-//! images came from. It lies in a ConfigMap `krs-state-UID` in the importer's own namespace, as one JSON document.
+//! What the importer keeps of a set between reconciles and across restarts: when targets were verified, attempts, and the
+//! bundle that the images came from. It lies in a ConfigMap `krs-state-UID` in the importer's own namespace, as JSON.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::target::TargetKey;
 
-/// The memory of one set.
+/// The state of one set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SetState {
-    /// When the closure of each target was last walked at the edge and found whole.
-    pub proofs: BTreeMap<TargetKey, Timestamp>,
+    /// When the closure of each target was last verified to be complete at the edge.
+    #[serde(rename = "proofs")]
+    pub verified_at: BTreeMap<TargetKey, Timestamp>,
     /// Targets whose last attempt failed.
     pub attempts: BTreeMap<TargetKey, Attempt>,
     /// What references without a digest stood for when they were last resolved online, by reference.
@@ -28,8 +29,9 @@ pub struct SetState {
     pub bundle: Option<BundleReference>,
     /// When something was last synchronised.
     pub last_sync_time: Option<Timestamp>,
-    /// When proven targets were last looked at.
-    pub looked_at: Option<Timestamp>,
+    /// When targets that are present were last checked with HEAD requests.
+    #[serde(rename = "lookedAt")]
+    pub observed_at: Option<Timestamp>,
     /// When the last Job of a target ended whose end was accounted for.
     pub ended: BTreeMap<TargetKey, Timestamp>,
     /// The bundle that the last attempt of a target read; none: its source registry, or there was no attempt.
@@ -56,7 +58,7 @@ pub struct SetState {
 pub struct Request {
     /// The value of the annotation.
     pub value: String,
-    /// When it was seen. Proofs from before do not count.
+    /// When it was seen. What was verified before does not count.
     pub at: Timestamp,
     /// The value that was last handled: this one, once the registry was asked about every target.
     #[serde(default, skip_serializing_if = "Option::is_none")]

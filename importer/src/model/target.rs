@@ -30,14 +30,14 @@ pub struct Target {
     pub platforms: Vec<Platform>,
     /// Where the image comes from, in normal form.
     pub reference: Reference,
-    /// Secret with the login of the image's own registry.
+    /// Secret with the credentials of the image's own registry.
     pub source_secret: Option<String>,
-    /// Its places in `spec.images`, ascending.
+    /// Its positions in `spec.images`, ascending.
     pub images: Vec<usize>,
 }
 
-/// The identity of a target: half of the SHA-256 over registry, repository, digest, tags and platforms. What is proven is
-/// proven for exactly these.
+/// The identity of a target: half of the SHA-256 over registry, repository, digest, tags and platforms. What is verified is
+/// verified for exactly these.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetKey([u8; 16]);
 
@@ -52,12 +52,12 @@ pub fn targets(
     secret: impl Fn(usize) -> Option<String>,
     digest: impl Fn(&Reference) -> Option<Digest>,
 ) -> Result<Vec<Target>, ParseReferenceError> {
-    let mut places = BTreeMap::<(RepositoryName, Digest), usize>::new();
+    let mut positions = BTreeMap::<(RepositoryName, Digest), usize>::new();
     let mut targets = Vec::<Target>::new();
     for (n, image) in images.iter().enumerate() {
         let Some(digest) = digest(&image.reference) else { continue };
         let repository = destination.repository(&image.repository)?;
-        let place = *places.entry((repository.clone(), digest)).or_insert_with(|| {
+        let position = *positions.entry((repository.clone(), digest)).or_insert_with(|| {
             targets.push(Target {
                 key: TargetKey([0; 16]),
                 registry: destination.registry.clone(),
@@ -71,7 +71,7 @@ pub fn targets(
             });
             targets.len() - 1
         });
-        let Some(target) = targets.get_mut(place) else { continue };
+        let Some(target) = targets.get_mut(position) else { continue };
         target.images.push(n);
         if !target.tags.contains(&image.tag) {
             target.tags.push(image.tag.clone());

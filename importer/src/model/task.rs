@@ -38,9 +38,9 @@ pub fn repository_in_bundle(bundle: &Digest, image: &Digest) -> String {
 
 /// Where a Job's Pod finds its files.
 pub mod path {
-    /// Keys of the Secret with the destination's login, where the set names one.
+    /// Keys of the Secret with the destination's credentials, where the set names one.
     pub const DESTINATION: &str = "/krs/destination";
-    /// Keys of the Secret or ConfigMap with the destination's authorities, where the set names one.
+    /// Keys of the Secret or ConfigMap with the destination's CA certificates, where the set names one.
     pub const DESTINATION_CA: &str = "/krs/destination-ca";
     /// Keys of the Secret with the credentials of the source registry, where the images name one.
     pub const SOURCE: &str = "/krs/source";
@@ -113,7 +113,7 @@ pub enum TaskSource {
         digest: Digest,
         /// Name of the bundle, for people.
         name: String,
-        /// The authority of the importer's registry, in PEM.
+        /// The CA of the importer's registry, in PEM.
         ca: String,
     },
     /// The images' own registry, one for all targets of a task. The runner logs in with [`path::SOURCE`], where that is.
@@ -168,12 +168,12 @@ impl CopyTarget {
     }
 }
 
-/// What the runner says at its end. A hint for people and for the next attempt, never a proof: the controller asks the
+/// What the runner says at its end. A hint for people and for the next attempt, never a verification: the controller asks the
 /// registry itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CopyReport {
-    /// Targets that are whole, tagged and read back.
+    /// Targets that are complete, tagged and read back.
     pub done: u32,
     /// Targets that are not.
     pub failed: u32,
@@ -196,7 +196,7 @@ pub struct CopyReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetFailure {
-    /// Place of the target in the task.
+    /// Position of the target in the task.
     pub target: usize,
     /// A reason of [`krs_core::crd::reason`].
     pub reason: String,
@@ -276,12 +276,12 @@ mod tests {
     #[test]
     fn t82_a_runner_refuses_what_it_does_not_understand_and_an_importer_reads_the_job_all_the_same() {
         let added = |before: &str| BUNDLE.replacen(before, &format!("\"added\":true,{before}"), 1);
-        for place in ["\"destination\"", "\"registry\"", "\"kind\"", "\"image\""] {
-            let later = added(place);
-            assert_ne!(later, BUNDLE, "{place}");
+        for field in ["\"destination\"", "\"registry\"", "\"kind\"", "\"image\""] {
+            let later = added(field);
+            assert_ne!(later, BUNDLE, "{field}");
             let refused = CopyTask::parse(&later).unwrap_err();
-            assert!(refused.contains("importer's version"), "{place}: {refused}");
-            assert_eq!(serde_json::from_str::<CopyTask>(&later).unwrap(), of_bundle(), "{place}");
+            assert!(refused.contains("importer's version"), "{field}: {refused}");
+            assert_eq!(serde_json::from_str::<CopyTask>(&later).unwrap(), of_bundle(), "{field}");
         }
         let kind = BUNDLE.replace("\"kind\":\"bundle\"", "\"kind\":\"tape\"");
         let refused = CopyTask::parse(&kind).unwrap_err();

@@ -22,7 +22,7 @@ struct Connection {
     remote: SocketAddr,
     /// Bytes that were written and not acknowledged.
     queued: u32,
-    /// Whether TCP sends some of them once more, again and again.
+    /// Whether TCP sends some of them again and again.
     retransmits: bool,
     /// How many probes (keep-alive, window) were not answered since the last answer.
     probes: u32,
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn t265_only_a_connection_that_acknowledges_nothing_for_the_whole_limit_is_blocked() {
+    fn t265_only_a_connection_that_acknowledges_nothing_for_the_full_limit_is_blocked() {
         assert!(blocked(&[(0, 500, true, 0), (30, 500, true, 0), (60, 500, true, 0)]));
         assert!(!blocked(&[(0, 500, true, 0), (59, 500, true, 0)]), "not so long yet");
         assert!(!blocked(&[(0, 500, true, 0), (30, 400, true, 0), (60, 400, true, 0)]), "some were");

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::role::EndpointRole;
 
 /// Most repositories in which one layer is looked for.
-const MAX_LOOKS: usize = 64;
+const MAX_REPOSITORIES: usize = 64;
 /// Layers that are looked for at once.
 const AT_ONCE: usize = 16;
 
@@ -35,8 +35,8 @@ impl Base {
         closures: impl Iterator<Item = &'a Closure>,
     ) -> Result<Self, Failure> {
         let candidates = candidates(edge.name(), expected_in);
-        let (mut found, mut missing, mut seen) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let layers = closures.flat_map(Closure::layers).filter(|layer| seen.insert(layer.digest));
+        let (mut found, mut missing, mut listed) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        let layers = closures.flat_map(Closure::layers).filter(|layer| listed.insert(layer.digest));
         let layers = layers.map(|layer| (layer.digest, layer.size)).collect::<Vec<_>>();
         let candidates = &candidates;
         let searches = layers.into_iter().map(|(digest, size)| async move {
@@ -48,26 +48,26 @@ impl Base {
             if held.map_err(|error| Failure::registry(EndpointRole::Bundle, &error))? {
                 return Ok(None);
             }
-            let place = find_layer(edge, (&digest, size), candidates).await.map_err(at_edge)?;
-            Ok::<_, Failure>(Some((digest, place)))
+            let repository = find_layer(edge, (&digest, size), candidates).await.map_err(at_edge)?;
+            Ok::<_, Failure>(Some((digest, repository)))
         });
         let mut searches = stream::iter(searches).buffered(AT_ONCE);
         while let Some(searched) = searches.try_next().await? {
             match searched {
-                Some((digest, Some(place))) => drop(found.insert(digest, place)),
+                Some((digest, Some(repository))) => drop(found.insert(digest, repository)),
                 Some((digest, None)) => missing.push(digest),
                 None => {}
             }
         }
         drop(searches);
         let Some(first) = missing.first() else { return Ok(Self(found)) };
-        let looked = candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let searched_names = candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let text = format!(
-            "the bundle is a delta, and {} that it leaves to this site are not in {}, first {first}; looked for in {}{looked}. \
+            "the bundle is a delta, and {} that it leaves to this site are not in {}, first {first}; looked for in {}{searched_names}. \
              Make it again against a new receipt of this registry, or make a full bundle",
             count(missing.len()),
             edge.registry(),
-            if looked.is_empty() { edge.name().to_string() } else { format!("{}, ", edge.name()) },
+            if searched_names.is_empty() { edge.name().to_string() } else { format!("{}, ", edge.name()) },
         );
         Err(Failure::new(reason::BASE_MISSING, ErrorKind::Incomplete, &text))
     }
@@ -97,7 +97,7 @@ fn candidates(target: &RepositoryName, expected_in: &[RepositoryName]) -> Vec<Re
     for name in expected_in {
         let below = prefixes.iter().filter_map(|prefix| format!("{prefix}/{name}").parse().ok());
         for candidate in std::iter::once(name.clone()).chain(below) {
-            if candidate != *target && !names.contains(&candidate) && names.len() < MAX_LOOKS {
+            if candidate != *target && !names.contains(&candidate) && names.len() < MAX_REPOSITORIES {
                 names.push(candidate);
             }
         }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_layer_is_looked_for_below_the_prefix_of_the_destination_too() {
+    fn a_layer_is_searched_below_the_prefix_of_the_destination_too() {
         let name = |text: &str| text.parse::<RepositoryName>().unwrap();
         let shown = |target, expected: &[&str]| {
             let expected = expected.iter().map(|text| name(text)).collect::<Vec<_>>();

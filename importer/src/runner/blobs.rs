@@ -31,12 +31,12 @@ impl Copy<'_> {
         &mut self,
         edge: &Repository,
         descriptor: &Descriptor,
-        document: &ManifestOrIndex,
+        manifest: &ManifestOrIndex,
         manifests: &Manifests,
     ) -> Result<Option<Digest>, Failure> {
         let selector = Selector::Digest(descriptor.digest);
-        let mut asked = BTreeSet::new();
-        let blobs = document.children().filter(|blob| asked.insert(blob.digest)).collect::<Vec<_>>();
+        let mut unique = BTreeSet::new();
+        let blobs = manifest.children().filter(|blob| unique.insert(blob.digest)).collect::<Vec<_>>();
         let this = &*self;
         let brought = blobs
             .into_iter()
@@ -64,14 +64,14 @@ impl Copy<'_> {
         );
         let from = (self.source, &self.target.source_repository);
         let to = (self.destination, &self.target.repository);
-        if let Err(said) = skopeo::copy(from, to, &descriptor.digest, self.paths).await? {
-            tracing::warn!(image = self.target.image, manifest = %descriptor.digest, "{said}");
+        if let Err(failure) = skopeo::copy(from, to, &descriptor.digest, self.paths).await? {
+            tracing::warn!(image = self.target.image, manifest = %descriptor.digest, "{failure}");
             // What is wrong, the registries say better; and some artifacts are nothing that skopeo copies.
             let source = self.source.repository(&self.target.source_repository)?;
-            direct_copy::copy(&source, self.source.which, edge, &missing).await?;
+            direct_copy::copy(&source, self.source.role, edge, &missing).await?;
         }
         // skopeo has put it, and does not tell the answer. What refers to something is sent again to hear it.
-        let again = match document.subject() {
+        let again = match manifest.subject() {
             Some(_) => send_manifest(edge, &selector, descriptor, manifests).await.ok(),
             None => None,
         };
@@ -113,7 +113,7 @@ impl Copy<'_> {
             return Ok(false);
         }
         let source = self.source.repository(&self.target.source_repository)?;
-        direct_copy::stream(&source, self.source.which, edge, blob).await?;
+        direct_copy::stream(&source, self.source.role, edge, blob).await?;
         Ok(true)
     }
 

@@ -12,7 +12,7 @@ use super::role::EndpointRole;
 
 /// Fails where no connection can be made within the limit. Any other failure is for the requests that need an answer.
 pub(super) async fn check(side: &RegistryEndpoint<'_>) -> Result<(), Failure> {
-    let (role, registry, limit) = (side.which.name(), &side.registry, side.connect_limit());
+    let (role, registry, limit) = (side.role.name(), &side.registry, side.connect_limit());
     tracing::info!(role, %registry, "connecting");
     let client = side.probe()?;
     let began = Instant::now();
@@ -23,7 +23,7 @@ pub(super) async fn check(side: &RegistryEndpoint<'_>) -> Result<(), Failure> {
     };
     match answer {
         Err(error) if error.is_connection_timeout() => {
-            let failure = Failure::no_connection(side.which, registry, side.port());
+            let failure = Failure::no_connection(side.role, registry, side.port());
             // Nothing can be copied without the registry.
             return Err(Failure { for_all: true, ..failure });
         }
@@ -46,9 +46,9 @@ pub(super) async fn blocked(
     for side in sides {
         found.push((side, addresses(side).await));
     }
-    let at = of_address(found.iter().map(|(side, addresses)| (side.which, addresses)), remote);
-    let sides = found.into_iter().map(|(side, _)| side).filter(|side| at.is_none_or(|at| at == side.which));
-    let names = sides.map(|side| format!("{} {}", side.which.name(), side.registry)).collect::<Vec<_>>();
+    let at = of_address(found.iter().map(|(side, addresses)| (side.role, addresses)), remote);
+    let sides = found.into_iter().map(|(side, _)| side).filter(|side| at.is_none_or(|at| at == side.role));
+    let names = sides.map(|side| format!("{} {}", side.role.name(), side.registry)).collect::<Vec<_>>();
     Failure::blocked(&names.join(" or "), remote, silent)
 }
 
@@ -65,7 +65,7 @@ fn of_address<'a>(
     sides: impl Iterator<Item = (EndpointRole, &'a BTreeSet<SocketAddr>)>,
     remote: SocketAddr,
 ) -> Option<EndpointRole> {
-    let mut having = sides.filter(|(_, addresses)| addresses.contains(&remote)).map(|(which, _)| which);
+    let mut having = sides.filter(|(_, addresses)| addresses.contains(&remote)).map(|(role, _)| role);
     having.next().filter(|_| having.next().is_none())
 }
 

@@ -49,7 +49,7 @@ impl BlobSource for Buffered {
 /// does not take, ends it, and the registry's own words say why.
 pub(super) async fn copy(
     source: &Repository,
-    which: EndpointRole,
+    role: EndpointRole,
     edge: &Repository,
     blobs: &[&Descriptor],
 ) -> Result<(), Failure> {
@@ -60,12 +60,12 @@ pub(super) async fn copy(
         }
         // Before the source is read: whether the edge takes blobs at all.
         edge.mount_blob(&blob.digest, None).await.map_err(at_edge)?;
-        let buffer = read(source, which, blob, MAX_BLOB).await?;
+        let buffer = read(source, role, blob, MAX_BLOB).await?;
         if buffer.keep {
             let held = Arc::new(Buffered(buffer.bytes));
             edge.push_blob(&blob.digest, blob.size, held, None).await.map_err(at_edge)?;
         } else {
-            relay(source, which, edge, blob).await?;
+            relay(source, role, edge, blob).await?;
         }
     }
     Ok(())
@@ -74,27 +74,27 @@ pub(super) async fn copy(
 /// Reads a blob; its content is kept where it has at most `limit` bytes.
 async fn read(
     source: &Repository,
-    which: EndpointRole,
+    role: EndpointRole,
     blob: &Descriptor,
     limit: u64,
 ) -> Result<Buffer, Failure> {
     let mut buffer = Buffer { bytes: Vec::new(), keep: blob.size <= limit };
     let read = source.blob(&blob.digest, blob.size, &mut buffer).await;
-    read.map_err(|error| Failure::registry(which, &error))?;
+    read.map_err(|error| Failure::registry(role, &error))?;
     Ok(buffer)
 }
 
 /// The content of a blob that is small enough for a manifest.
 pub(super) async fn fetch(
     source: &Repository,
-    which: EndpointRole,
+    role: EndpointRole,
     blob: &Descriptor,
 ) -> Result<Vec<u8>, Failure> {
     if blob.size > MAX_MANIFEST {
         let text = format!("{} is too large for a manifest", blob.digest);
         return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Other, &text));
     }
-    read(source, which, blob, MAX_MANIFEST).await.map(|buffer| buffer.bytes)
+    read(source, role, blob, MAX_MANIFEST).await.map(|buffer| buffer.bytes)
 }
 
 /// Sends a blob whose content is here.
@@ -106,26 +106,26 @@ pub(super) async fn send(edge: &Repository, blob: &Descriptor, bytes: Vec<u8>) -
 /// Sends a blob of any size as it is read from the source.
 pub(super) async fn stream(
     source: &Repository,
-    which: EndpointRole,
+    role: EndpointRole,
     edge: &Repository,
     blob: &Descriptor,
 ) -> Result<(), Failure> {
     let held = source.has_blob(&blob.digest, blob.size).await;
-    if !held.map_err(|error| Failure::registry(which, &error))? {
+    if !held.map_err(|error| Failure::registry(role, &error))? {
         let text = format!(
             "{}: layer {} lies outside of it (`urls`), from where only krs bundle downloads: make a bundle of the image, or push it with all of its layers",
-            which.name(),
+            role.name(),
             blob.digest
         );
         return Err(Failure::new(reason::IMAGE_NOT_FOUND, ErrorKind::Incomplete, &text));
     }
-    relay(source, which, edge, blob).await
+    relay(source, role, edge, blob).await
 }
 
 /// Sends a blob as it is read from the source, without keeping it.
 async fn relay(
     source: &Repository,
-    which: EndpointRole,
+    role: EndpointRole,
     edge: &Repository,
     blob: &Descriptor,
 ) -> Result<(), Failure> {
@@ -139,7 +139,7 @@ async fn relay(
             E::NotFound { .. } | E::Content { .. } => true,
             error => error.registry() == Some(source.registry()) && source.registry() != edge.registry(),
         };
-        Failure::registry(if is_source { which } else { EndpointRole::Destination }, &error)
+        Failure::registry(if is_source { role } else { EndpointRole::Destination }, &error)
     };
     edge.send_blob(&push).await.map(drop).map_err(failed)
 }

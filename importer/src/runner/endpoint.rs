@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One side of a copy: a registry, how the connection to it is secured, and the login, which is read anew each time
+//! One side of a copy: a registry, how the connection to it is secured, and the credentials, which are read again each time
 //! because Secrets and tokens are replaced while the runner works.
 
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use krs_core::registry::{Client, ClientOptions, Repository, RetryPolicy};
 use super::failure::Failure;
 use super::paths::Paths;
 use super::role::EndpointRole;
-use crate::adapters::credentials::{Credentials, authorities, read_folder};
+use crate::adapters::credentials::{Credentials, ca_certificates, read_folder};
 use crate::model::task::{CopyTarget, CopyTask, MAX_TOKEN, TaskSource};
 
 /// How long the importer's registry may ask for patience in all: long enough for a restart of the importer. Media that are
@@ -26,7 +26,7 @@ const TOKEN_USER: &str = "krs";
 /// One side of a copy.
 #[derive(Debug)]
 pub(super) struct RegistryEndpoint<'a> {
-    pub(super) which: EndpointRole,
+    pub(super) role: EndpointRole,
     pub(super) registry: RegistryHost,
     plain_http: bool,
     insecure: bool,
@@ -46,17 +46,17 @@ impl<'a> RegistryEndpoint<'a> {
     pub(super) fn destination(task: &'a CopyTask, paths: &'a Paths) -> Self {
         let to = &task.destination;
         let (registry, plain_http, insecure) = (to.registry.clone(), to.plain_http, to.insecure_skip_verify);
-        Self { which: EndpointRole::Destination, registry, plain_http, insecure, ca: None, paths }
+        Self { role: EndpointRole::Destination, registry, plain_http, insecure, ca: None, paths }
     }
 
     pub(super) fn source(task: &'a CopyTask, target: &CopyTarget, paths: &'a Paths) -> Self {
-        let (which, plain_http, ca) = match &task.source {
+        let (role, plain_http, ca) = match &task.source {
             TaskSource::Bundle { ca, .. } => (EndpointRole::Bundle, false, Some(ca.as_str())),
             TaskSource::Registry { plain_http } => (EndpointRole::Source, *plain_http, None),
             // Nobody gets here: such a task is refused when it is read. Without the source's credentials, in any case.
             TaskSource::Later => (EndpointRole::Bundle, false, None),
         };
-        Self { which, registry: target.source_registry.clone(), plain_http, insecure: false, ca, paths }
+        Self { role, registry: target.source_registry.clone(), plain_http, insecure: false, ca, paths }
     }
 
     /// The port that the connection goes to, unless by a proxy.
@@ -70,17 +70,17 @@ impl<'a> RegistryEndpoint<'a> {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let unusable = |error| Failure::credentials(self.which, &error);
+        let unusable = |error| Failure::credentials(self.role, &error);
         let from = |folder: &Utf8Path| {
             if folder.exists() { Credentials::from_folder(folder) } else { Ok(Credentials::default()) }
         };
-        match self.which {
+        match self.role {
             EndpointRole::Bundle => {
                 let token = read_folder(&self.paths.token).map_err(unusable)?.remove("token");
                 let token = token.filter(|token| token.len() <= MAX_TOKEN).unwrap_or_default();
                 let token = String::from_utf8(token).unwrap_or_default();
-                let login = Credentials::password(TOKEN_USER, Secret::new(token.trim_end()));
-                Ok(login.trusting(self.ca.unwrap_or_default().as_bytes()))
+                let credentials = Credentials::password(TOKEN_USER, Secret::new(token.trim_end()));
+                Ok(credentials.trusting(self.ca.unwrap_or_default().as_bytes()))
             }
             EndpointRole::Source => from(&self.paths.source).map_err(unusable),
             EndpointRole::Destination => {
@@ -89,7 +89,8 @@ impl<'a> RegistryEndpoint<'a> {
                 if !folder.exists() {
                     return Ok(found);
                 }
-                let ca = read_folder(folder).and_then(|entries| authorities(&entries)).map_err(unusable)?;
+                let ca =
+                    read_folder(folder).and_then(|entries| ca_certificates(&entries)).map_err(unusable)?;
                 Ok(found.trusting(&ca.pem))
             }
         }
@@ -98,16 +99,16 @@ impl<'a> RegistryEndpoint<'a> {
     /// A client that logs in with what the files hold now.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let mut retry = self.paths.retry.clone();
-        if self.which == EndpointRole::Bundle {
+        if self.role == EndpointRole::Bundle {
             retry = RetryPolicy { max_wait: retry.max_wait.min(BUNDLE_WAIT), ..retry };
         }
         self.client_with(&self.credentials()?, retry)
     }
 
-    /// A client that asks once, without a login: one that is wrong counts towards the registry's limit for guesses. (T-55)
+    /// A client that asks once, without credentials: wrong ones count towards the registry's limit for guesses. (T-55)
     pub(super) fn probe(&self) -> Result<Client, Failure> {
         let retry = RetryPolicy { attempts: 1, ..self.paths.retry.clone() };
-        self.client_with(&self.credentials()?.without_login(), retry)
+        self.client_with(&self.credentials()?.without_authentication(), retry)
     }
 
     fn client_with(&self, credentials: &Credentials, retry: RetryPolicy) -> Result<Client, Failure> {
@@ -122,17 +123,17 @@ impl<'a> RegistryEndpoint<'a> {
             ..ClientOptions::default()
         };
         credentials.apply(&self.registry, &mut options);
-        Client::new(options).map_err(|error| Failure::registry(self.which, &error))
+        Client::new(options).map_err(|error| Failure::registry(self.role, &error))
     }
 
     pub(super) fn repository(&self, name: &RepositoryName) -> Result<Repository, Failure> {
         Ok(self.client()?.repository(&self.registry, name))
     }
 
-    /// Writes login and certificates for one skopeo process.
+    /// Writes credentials and certificates for one skopeo process.
     pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
         let credentials = self.credentials()?;
-        let folder = match self.which {
+        let folder = match self.role {
             EndpointRole::Destination => self.paths.work.join("destination"),
             EndpointRole::Bundle | EndpointRole::Source => self.paths.work.join("source"),
         };
@@ -146,7 +147,7 @@ impl<'a> RegistryEndpoint<'a> {
             let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             file.and_then(|mut file| file.write_all(bytes)).map_err(failed)
         };
-        if let Some(pem) = credentials.authorities() {
+        if let Some(pem) = credentials.ca_certificates() {
             write(&cert_dir.join("ca.crt"), pem)?;
         }
         if let Some(identity) = credentials.identity() {
@@ -155,9 +156,8 @@ impl<'a> RegistryEndpoint<'a> {
         }
         // Always there, so that skopeo looks nowhere else.
         let auth_file = folder.join("auth.json");
-        let logins = credentials
-            .auth_file(&self.registry)
-            .map_err(|error| Failure::credentials(self.which, &error))?;
+        let logins =
+            credentials.auth_file(&self.registry).map_err(|error| Failure::credentials(self.role, &error))?;
         let logins = logins.unwrap_or_else(|| Secret::new(r#"{"auths":{}}"#));
         write(&auth_file, logins.expose().as_bytes())?;
         Ok(Prepared { auth_file, cert_dir, verify: !self.plain_http && !self.insecure })

@@ -30,9 +30,9 @@ pub(super) struct Failure {
     pub(super) reason: &'static str,
     pub(super) message: String,
     pub(super) kind: ErrorKind,
-    /// The destination lacks what it had a moment ago: to be brought once more. (T-63)
+    /// The destination does not have what it had a moment ago: to be brought again. (T-63)
     pub(super) collected: bool,
-    /// The destination does not take the login: no other target can succeed, and asking again locks accounts. (T-55)
+    /// The destination does not take the credentials: no other target can succeed, and asking again locks accounts. (T-55)
     pub(super) for_all: bool,
 }
 
@@ -51,15 +51,15 @@ impl Failure {
         Self { reason, message: printable(message, MAX_MESSAGE), kind, collected: false, for_all: false }
     }
 
-    pub(super) fn registry(which: EndpointRole, error: &RegistryError) -> Self {
+    pub(super) fn registry(role: EndpointRole, error: &RegistryError) -> Self {
         use RegistryError as E;
         if let E::Unavailable { registry, .. } = error
             && error.is_connection_timeout()
         {
-            return Self::no_connection(which, registry, registry.port().unwrap_or(443));
+            return Self::no_connection(role, registry, registry.port().unwrap_or(443));
         }
         let text = chain(error);
-        let by_importer = which == EndpointRole::Bundle;
+        let by_importer = role == EndpointRole::Bundle;
         let by_medium = by_importer
             && matches!(error, E::Unavailable { detail, .. } if detail.starts_with("HTTP status"));
         // The next Pod has another token, and the next Job the importer's CA certificate of then.
@@ -71,10 +71,10 @@ impl Failure {
             // It asks to be left alone while it does not serve the bundle, and is not there while it starts.
             E::Unavailable { .. } | E::RateLimited { .. } if by_importer => reason::BUNDLE_UNAVAILABLE,
             // What is pushed is not looked for by its name.
-            E::NotFound { .. } if which == EndpointRole::Destination => reason::REGISTRY_REFUSED,
+            E::NotFound { .. } if role == EndpointRole::Destination => reason::REGISTRY_REFUSED,
             _ => reason_of(error),
         };
-        let advice = match (reason, which) {
+        let advice = match (reason, role) {
             (reason::AUTH_FAILED, EndpointRole::Destination) => {
                 "; check the Secret with the credentials of the destination registry"
             }
@@ -94,7 +94,7 @@ impl Failure {
             (reason::IMAGE_NOT_FOUND, _) => "; check the image's name and digest",
             _ => "",
         };
-        let whose = match which {
+        let whose = match role {
             EndpointRole::Bundle => Whose::Importer,
             EndpointRole::Source => Whose::Source,
             // Jobs do not know the site's policy.
@@ -103,7 +103,7 @@ impl Failure {
         let better = about_tls(error, whose);
         let better = better.or_else(|| about_denial(error).map(str::to_owned));
         let advice = better.map_or_else(|| advice.to_owned(), |advice| format!("; {advice}"));
-        let for_all = reason == reason::AUTH_FAILED && which == EndpointRole::Destination;
+        let for_all = reason == reason::AUTH_FAILED && role == EndpointRole::Destination;
         let kind = if by_credentials {
             ErrorKind::Unavailable
         } else if lasts(error) {
@@ -111,16 +111,16 @@ impl Failure {
         } else {
             error.kind()
         };
-        Self { for_all, ..Self::new(reason, kind, &format!("{}: {text}{advice}", which.name())) }
+        Self { for_all, ..Self::new(reason, kind, &format!("{}: {text}{advice}", role.name())) }
     }
 
     /// Nothing answers at the registry.
-    pub(super) fn no_connection(which: EndpointRole, registry: &RegistryHost, port: u16) -> Self {
+    pub(super) fn no_connection(role: EndpointRole, registry: &RegistryHost, port: u16) -> Self {
         let at_importer =
-            if which == EndpointRole::Bundle { ", and to the importer's Pods from them" } else { "" };
+            if role == EndpointRole::Bundle { ", and to the importer's Pods from them" } else { "" };
         let text = format!(
             "{}: no connection to {registry}: nothing answers. A NetworkPolicy or a firewall may drop packets: allow Pods with the labels {SELECTOR} port {port}/TCP{at_importer}, and port 53 for DNS (docs/install.md, Networks)",
-            which.name()
+            role.name()
         );
         Self::new(reason::CONNECTION_TIMED_OUT, ErrorKind::Unavailable, &text)
     }
@@ -145,15 +145,15 @@ impl Failure {
         }
     }
 
-    pub(super) fn fetch(which: EndpointRole, error: &FetchError) -> Self {
+    pub(super) fn fetch(role: EndpointRole, error: &FetchError) -> Self {
         match error {
             FetchError::Absent { listed_as: Some(name), source, .. } => {
-                let failure = Self::registry(which, source);
+                let failure = Self::registry(role, source);
                 let message = printable(&format!("{name}: {}", failure.message), MAX_MESSAGE);
                 Self { message, ..failure }
             }
-            FetchError::Absent { source, .. } | FetchError::Source(source) => Self::registry(which, source),
-            FetchError::Closure(error) => Self::content(which, error),
+            FetchError::Absent { source, .. } | FetchError::Source(source) => Self::registry(role, source),
+            FetchError::Closure(error) => Self::content(role, error),
         }
     }
 
@@ -176,8 +176,8 @@ impl Failure {
         Self { collected: error.may_be_collected(), ..failure }
     }
 
-    fn content(which: EndpointRole, error: &ClosureError) -> Self {
-        let text = format!("{}: {}", which.name(), chain(error));
+    fn content(role: EndpointRole, error: &ClosureError) -> Self {
+        let text = format!("{}: {}", role.name(), chain(error));
         match error {
             // Nothing is damaged: the set asks for what the image does not have.
             ClosureError::NoPlatform { .. } => {
@@ -187,10 +187,10 @@ impl Failure {
         }
     }
 
-    pub(super) fn credentials(which: EndpointRole, error: &CredentialsError) -> Self {
-        let text = format!("the Secret for {}: {}", which.name(), chain(error));
+    pub(super) fn credentials(role: EndpointRole, error: &CredentialsError) -> Self {
+        let text = format!("the Secret for {}: {}", role.name(), chain(error));
         let failure = Self::new(reason::SECRET_INVALID, ErrorKind::Auth, &text);
-        Self { for_all: which == EndpointRole::Destination, ..failure }
+        Self { for_all: role == EndpointRole::Destination, ..failure }
     }
 
     pub(super) fn files(path: &Utf8Path, error: &std::io::Error) -> Self {
@@ -240,8 +240,8 @@ mod tests {
 
     use super::*;
 
-    fn exit(which: EndpointRole, error: &RegistryError) -> (&'static str, u8) {
-        let failure = Failure::registry(which, error);
+    fn exit(role: EndpointRole, error: &RegistryError) -> (&'static str, u8) {
+        let failure = Failure::registry(role, error);
         (failure.reason, exit_code([failure.kind]))
     }
 
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn t70_a_work_folder_without_room_is_said_to_be_full_and_no_retry_of_the_pod_mends_it() {
+    fn t70_a_work_folder_without_room_is_reported_to_be_full_and_no_retry_of_the_pod_mends_it() {
         let failure = Failure::files(Utf8Path::new("/krs/work/auth.json"), &io::Error::from_raw_os_error(28));
         assert_eq!((failure.reason, exit_code([failure.kind])), (reason::COPY_FAILED, 9));
         assert!(failure.message.contains("/krs/work/auth.json"), "{}", failure.message);

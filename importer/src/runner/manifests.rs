@@ -18,8 +18,8 @@ use super::failure::Failure;
 use super::transfer::{Copy, at_edge, has, put};
 
 impl Copy<'_> {
-    /// Brings all documents of a closure, inner before outer, with what they need; what is `optional` of it stays behind
-    /// where it cannot be brought. What the edge's garbage collection takes meanwhile is brought once more. (T-63)
+    /// Brings all manifests of a closure, inner before outer, with what they need; what is `optional` of it stays behind
+    /// where it cannot be brought. What the edge's garbage collection takes meanwhile is brought again. (T-63)
     ///
     /// Answers the subject of the last one that the registry says it has processed.
     pub(super) async fn transfer(
@@ -58,11 +58,11 @@ impl Copy<'_> {
             if children.is_some_and(|children| children.iter().all(|child| left.contains_key(child))) {
                 continue;
             }
-            let document = manifests.read(descriptor);
-            let document = document.map_err(|error| Failure::fetch(self.source.which, &error.into()))?;
-            let brought = match &document {
+            let manifest = manifests.read(descriptor);
+            let manifest = manifest.map_err(|error| Failure::fetch(self.source.role, &error.into()))?;
+            let brought = match &manifest {
                 ManifestOrIndex::Manifest(_) => {
-                    self.bring_manifest(edge, descriptor, &document, manifests).await
+                    self.bring_manifest(edge, descriptor, &manifest, manifests).await
                 }
                 ManifestOrIndex::Index(index) => {
                     self.bring_index(edge, (descriptor, index), closure, manifests, left).await
@@ -98,7 +98,7 @@ impl Copy<'_> {
                 if let Some(bytes) = manifests.content(&blob.digest) {
                     return direct_copy::send(edge, blob, bytes.to_vec()).await;
                 }
-                direct_copy::copy(&source, self.source.which, edge, &[blob]).await
+                direct_copy::copy(&source, self.source.role, edge, &[blob]).await
             };
             if let Err(failure) = brought.await {
                 left.insert(blob.digest, failure.message);
@@ -134,7 +134,7 @@ impl Copy<'_> {
             let source = self.source.repository(&self.target.source_repository)?;
             let bytes = match manifests.content(&child.digest) {
                 Some(bytes) => bytes.clone(),
-                None => direct_copy::fetch(&source, self.source.which, child).await?.into(),
+                None => direct_copy::fetch(&source, self.source.role, child).await?.into(),
             };
             put_as_manifest(edge, child, bytes).await.map_err(|error| at_edge(&error))
         };
@@ -148,12 +148,12 @@ impl Copy<'_> {
     /// A refused index without all of its children is refused for that.
     fn sparse(&self, failure: Failure, closure: &Closure, left: &BTreeMap<Digest, String>) -> Failure {
         let is_sparse = !closure.absent.is_empty() || !closure.opaque.is_empty() || !left.is_empty();
-        let whole = self.target.platforms.is_empty() && !is_sparse;
-        if failure.reason != reason::REGISTRY_REFUSED || whole {
+        let takes_all = self.target.platforms.is_empty() && !is_sparse;
+        if failure.reason != reason::REGISTRY_REFUSED || takes_all {
             return failure;
         }
         let is_chosen = !self.target.platforms.is_empty();
-        let asked = if is_chosen { "leave `platforms` out of the set, or " } else { "" };
+        let hint = if is_chosen { "leave `platforms` out of the set, or " } else { "" };
         let names = closure.absent.iter().map(|absent| format!("the {} {}", absent.name, absent.digest));
         let opaque = closure.opaque.iter().filter(|child| !left.contains_key(child));
         let names = names.chain(left.keys().chain(opaque).map(ToString::to_string)).collect::<Vec<_>>();
@@ -161,7 +161,7 @@ impl Copy<'_> {
             if names.is_empty() { String::new() } else { format!("; missing there: {}", names.join(", ")) };
         // What helps comes first: a long message is cut at its end.
         let text = format!(
-            "the destination registry takes no index without all of its children: {asked}set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none){missing} ({})",
+            "the destination registry takes no index without all of its children: {hint}set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none){missing} ({})",
             failure.message
         );
         let collected = failure.collected && self.target.platforms.is_empty() && closure.absent.is_empty();

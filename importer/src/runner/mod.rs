@@ -39,7 +39,7 @@ const SHORTENED: usize = 10;
 /// Most characters of a failure in the report.
 const MAX_REPORTED: usize = 400;
 
-/// Copies what the task says, proves it, and writes the report. Exit codes as in the design: 0 ok, 1 other, 2 the task,
+/// The process in a copy Job: copies what the task says, verifies it, and writes the report. Exit codes as in the design: 0 ok, 1 other, 2 the task,
 /// 3 trust, 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space; 143 where a signal ended it.
 pub async fn main(task: &str) -> ExitCode {
     let paths = Paths::default();
@@ -105,7 +105,23 @@ pub fn parse(text: &str) -> Result<CopyTask, String> {
     Ok(task)
 }
 
-/// Copies all targets, one after the other. The report, and the exit code.
+/// Copies all targets, one after the other. Returns the report and the exit code.
+///
+/// # Expected flow
+/// [`parse`] the task, then this, then the report is written where Kubernetes reads it.
+///
+/// # Guarantees
+/// A target counts as done only after its manifests and blobs were verified at the destination. What is there already is
+/// not sent again. Signatures and other referrers are sent before the image that they refer to; one that fails costs only
+/// itself, and is in the report.
+///
+/// # Errors
+/// There are none: failures are in the report, with a reason for each target, and decide the exit code. A failure that
+/// concerns every target, such as refused credentials, fails the remaining ones without further requests.
+///
+/// # Cancellation
+/// If it is dropped, skopeo is killed. What the destination has received stays there, and the next run does not send it
+/// again.
 pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
     let started = Instant::now();
     let mut report = CopyReport::default();
@@ -113,7 +129,7 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
     let destination = RegistryEndpoint::destination(task, paths);
     let mut arrived = Vec::<RepositoryName>::new();
     let mut for_all = connection::check(&destination).await.err();
-    for (place, target) in task.targets.iter().enumerate() {
+    for (position, target) in task.targets.iter().enumerate() {
         let result = if let Some(failure) = &for_all {
             Err(failure.clone())
         } else {
@@ -138,7 +154,7 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
                 tracing::error!(image = target.image, reason = failure.reason, "{}", failure.message);
                 let (reason, message) =
                     (failure.reason.to_owned(), printable(&failure.message, MAX_REPORTED));
-                report.failures.push(TargetFailure { target: place, reason, message });
+                report.failures.push(TargetFailure { target: position, reason, message });
                 failed.push(failure.kind);
                 for_all = match failure.concerns() {
                     Concerns::One => None,
@@ -198,10 +214,10 @@ mod tests {
             assert!(text.len() <= MAX_REPORT, "{count}: {}", text.len());
             let read = serde_json::from_str::<CopyReport>(&text).unwrap().failures;
             assert_eq!(read.len(), count);
-            for (read, whole) in read.iter().zip(&failures) {
-                assert_eq!((read.target, &read.reason), (whole.target, &whole.reason));
+            for (read, full) in read.iter().zip(&failures) {
+                assert_eq!((read.target, &read.reason), (full.target, &full.reason));
                 let start = read.message.trim_end_matches('…');
-                assert!(start.len() > 20 && whole.message.starts_with(start), "{count}: {}", read.message);
+                assert!(start.len() > 20 && full.message.starts_with(start), "{count}: {}", read.message);
             }
         }
     }

@@ -17,11 +17,11 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Where the runner finds its files, and how patient it is.
 #[derive(Debug, Clone)]
 pub struct Paths {
-    /// The destination's login; need not exist.
+    /// The destination's credentials; need not exist.
     pub destination: Utf8PathBuf,
-    /// The destination's authorities; need not exist.
+    /// The destination's CA certificates; need not exist.
     pub destination_ca: Utf8PathBuf,
-    /// The source registry's login; need not exist.
+    /// The source registry's credentials; need not exist.
     pub source: Utf8PathBuf,
     /// Folder with the file `token`.
     pub token: Utf8PathBuf,
@@ -37,7 +37,7 @@ pub struct Paths {
     pub stall: Duration,
     /// How long skopeo may do nothing before both registries are asked whether they can still be reached, again and again.
     pub idle: Duration,
-    /// What is tried again, and how often.
+    /// What is retried, and how often.
     pub retry: RetryPolicy,
 }
 

@@ -22,8 +22,8 @@ const MAX_OUTPUT: usize = 16 << 10;
 /// Most characters of them that are shown.
 const MAX_SHOWN: usize = 400;
 /// How often it is looked whether skopeo still does anything.
-const LOOK: Duration = Duration::from_secs(10);
-/// How often skopeo tries again by itself what the network did.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// How often skopeo retries by itself what the network did.
 const RETRIES: &str = "2";
 /// Variables that skopeo needs to reach registries as we do.
 const KEPT: [&str; 9] = [
@@ -49,7 +49,7 @@ pub(super) async fn copy(
     let failed = |error| Failure::files(&paths.work, &error);
     let policy = paths.work.join("policy.json");
     std::fs::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).map_err(failed)?;
-    // Empty: no place is asked for signatures of the old kind.
+    // Empty: no server is asked for signatures of the old kind.
     let lookaside = paths.work.join("registries.d");
     std::fs::create_dir_all(&lookaside).map_err(failed)?;
     let mut command = Command::new(&paths.skopeo);
@@ -92,7 +92,9 @@ pub(super) async fn copy(
     let (mut seen, mut since) = (activity(pid), Instant::now());
     let (mut checked, mut acknowledgements) = (since, Acknowledgements::default());
     let status = loop {
-        if let Ok(status) = tokio::time::timeout(LOOK.min(paths.stall).min(paths.idle), child.wait()).await {
+        if let Ok(status) =
+            tokio::time::timeout(POLL_INTERVAL.min(paths.stall).min(paths.idle), child.wait()).await
+        {
             break Some(status.map_err(failed)?);
         }
         let blocked = acknowledgements.observe(pid, paths.idle);
@@ -121,14 +123,14 @@ pub(super) async fn copy(
             }
         }
     };
-    let said = read.await.unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
+    let output = read.await.unwrap_or_default();
+    let output = String::from_utf8_lossy(&output);
     Ok(match status {
         None => Err(format!("skopeo did nothing for {} s and was ended", paths.stall.as_secs())),
         Some(status) if status.success() => Ok(()),
         Some(status) => {
-            let start = said.trim_end().char_indices().rev().nth(MAX_SHOWN).map_or(0, |(at, _)| at);
-            let end = said.trim_end().get(start..).unwrap_or_default();
+            let start = output.trim_end().char_indices().rev().nth(MAX_SHOWN).map_or(0, |(at, _)| at);
+            let end = output.trim_end().get(start..).unwrap_or_default();
             Err(format!("skopeo ended with {status}: {}", printable(end, MAX_SHOWN + 1)))
         }
     })
@@ -182,7 +184,7 @@ mod tests {
             Idle { skopeo, unchecked, is_blocked }.next(&paths)
         };
         assert_eq!(next(59, 59, false), Next::Wait);
-        assert_eq!(next(59, 300, true), Next::Wait, "another one of its connections goes on");
+        assert_eq!(next(59, 300, true), Next::Wait, "another one of its connections continues");
         assert_eq!(next(60, 60, false), Next::Check);
         assert_eq!(next(70, 10, false), Next::Wait, "they were checked 10 s ago");
         assert_eq!(next(70, 10, true), Next::Check);

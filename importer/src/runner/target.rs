@@ -19,7 +19,21 @@ use super::failure::Failure;
 use super::role::EndpointRole;
 use super::transfer::{Copy, put};
 
-/// Copies the target, unless all of it is there already.
+/// Copies one target, unless all of it is there already.
+///
+/// # Expected flow
+/// Checks what is present, reads the manifests from the source, sends the referrers, then the image, verifies the image at
+/// the destination, and sets its tags last.
+///
+/// # Guarantees
+/// `Ok` means that every manifest and blob that must be there was verified, and every tag points to the image.
+/// A tag that may not be changed keeps none of the others from being set.
+///
+/// # Errors
+/// [`Failure`] with a reason for the status. What concerns only referrers is no error, and is in the report.
+///
+/// # Cancellation
+/// What has arrived stays; no tag points to an image that was not verified.
 pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     let target = copy.target;
     let edge = copy.destination.repository(&target.repository)?;
@@ -37,7 +51,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         )) => {}
         Err(error) => return Err(Failure::verify_present(&error)),
     }
-    let (root, closure, found, manifests) = copy.look().await?;
+    let (root, closure, found, manifests) = copy.read_source().await?;
     for missing in &found.missing {
         copy.lose(&missing.digest.unwrap_or(missing.subject), &missing.reason);
     }
@@ -45,7 +59,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         copy.lose(&absent.digest, &format!("the {}: {}", absent.name, absent.absence.reason));
     }
     let referrers = found.referrers;
-    if copy.source.which == EndpointRole::Bundle {
+    if copy.source.role == EndpointRole::Bundle {
         let source = copy.source.repository(&target.source_repository)?;
         let closures = std::iter::once(&closure).chain(referrers.iter().map(|referrer| &referrer.closure));
         copy.base = Base::find(&source, &edge, copy.mount_from, closures).await?;
@@ -65,8 +79,8 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     copy.transfer(&edge, &closure, &manifests, &optional).await?;
     copy.list(&edge, &brought, &manifests).await;
     copy.log_step(copy.destination, &target.repository, "verifying what was copied");
-    let proof = verify_present(&edge, &target.digest, &target.platforms, &[]).await;
-    match proof.map_err(|error| Failure::verify_present(&error))? {
+    let presence = verify_present(&edge, &target.digest, &target.platforms, &[]).await;
+    match presence.map_err(|error| Failure::verify_present(&error))? {
         Presence::Complete { .. } | Presence::Tag { .. } => {}
         Presence::Missing { what } => {
             let text = format!("{what} is not at the destination registry after it was copied there");
@@ -127,9 +141,9 @@ impl Copy<'_> {
     }
 
     /// What the source has of the target.
-    async fn look(&self) -> Result<(Descriptor, Closure, FoundReferrers, Manifests), Failure> {
+    async fn read_source(&self) -> Result<(Descriptor, Closure, FoundReferrers, Manifests), Failure> {
         connection::check(self.source).await?;
-        let which = self.source.which;
+        let role = self.source.role;
         let repository = self.source.repository(&self.target.source_repository)?;
         self.log_step(self.source, &self.target.source_repository, "reading the manifests");
         let mut manifests = Manifests::default();
@@ -139,7 +153,7 @@ impl Copy<'_> {
                 fetch::fetch_closure(&repository, &root, &self.target.platforms, &mut manifests).await?;
             Ok((root, closure))
         };
-        let (root, closure) = fetched.await.map_err(|error| Failure::fetch(which, &error))?;
+        let (root, closure) = fetched.await.map_err(|error| Failure::fetch(role, &error))?;
         let found = find_referrers(&repository, &closure, &mut manifests).await;
         Ok((root, closure, found, manifests))
     }

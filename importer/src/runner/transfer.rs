@@ -30,7 +30,7 @@ pub(super) struct Copy<'a> {
 
 impl Copy<'_> {
     pub(super) fn log_step(&self, side: &RegistryEndpoint<'_>, repository: &RepositoryName, step: &str) {
-        let (image, role, registry) = (&self.target.image, side.which.name(), &side.registry);
+        let (image, role, registry) = (&self.target.image, side.role.name(), &side.registry);
         tracing::info!(image, role, %registry, %repository, "{step}");
     }
 
@@ -45,10 +45,10 @@ impl Copy<'_> {
 pub(super) async fn put(
     edge: &Repository,
     selector: &Selector,
-    document: &Descriptor,
+    manifest: &Descriptor,
     manifests: &Manifests,
 ) -> Result<Option<Digest>, Failure> {
-    match put_manifest(edge, selector, document, manifests).await {
+    match put_manifest(edge, selector, manifest, manifests).await {
         Ok(PutOutcome::Sent(subject)) => Ok(subject),
         Ok(PutOutcome::Present) => Ok(None),
         Err(error) => Err(Failure::target(&error)),

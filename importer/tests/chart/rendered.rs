@@ -31,9 +31,9 @@ fn render(chart: &Utf8Path, values: &str, settings: &[&str]) -> Result<Vec<Value
         return Err(String::from_utf8(output.stderr).unwrap());
     }
     let text = String::from_utf8(output.stdout).unwrap();
-    let documents = text.split("\n---\n").map(|text| text.trim_start_matches("---\n"));
-    let said = |text: &&str| text.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'));
-    Ok(documents.filter(said).map(yaml).collect())
+    let resources = text.split("\n---\n").map(|text| text.trim_start_matches("---\n"));
+    let is_content = |text: &&str| text.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    Ok(resources.filter(is_content).map(yaml).collect())
 }
 
 pub(crate) fn value_sets() -> Vec<String> {
@@ -79,14 +79,14 @@ fn the_importer_understands_the_configuration_that_the_chart_writes() {
 
 #[test]
 fn defaults_of_the_chart_are_those_of_the_program() {
-    let said = config(&template(&minimal(), &[]).unwrap());
+    let rendered = config(&template(&minimal(), &[]).unwrap());
     let least = json!({
-        "namespace": said.namespace,
-        "allowedDestinations": said.allowed_destinations,
-        "registry": {"host": said.registry.host.as_str()},
-        "jobs": {"image": said.jobs.image, "log": "info"},
+        "namespace": rendered.namespace,
+        "allowedDestinations": rendered.allowed_destinations,
+        "registry": {"host": rendered.registry.host.as_str()},
+        "jobs": {"image": rendered.jobs.image, "log": "info"},
     });
-    assert_eq!(said, Config::parse(&least.to_string()).unwrap());
+    assert_eq!(rendered, Config::parse(&least.to_string()).unwrap());
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn every_pod_is_one_that_pod_security_restricted_admits() {
 
 #[test]
 fn mistakes_in_the_values_are_refused_with_their_place() {
-    for (setting, said) in [
+    for (setting, expected) in [
         ("allowedDestinations=[]", "allowedDestinations"),
         (r#"allowedDestinations=["https://edge.local"]"#, "allowedDestinations"),
         ("allowedDestinaitons=[]", "allowedDestinaitons"),
@@ -244,7 +244,7 @@ fn mistakes_in_the_values_are_refused_with_their_place() {
         (r#"nameOverride="Images""#, "nameOverride"),
     ] {
         let error = template(&minimal(), &[setting]).err().unwrap_or_else(|| panic!("{setting} is taken"));
-        assert!(error.contains(said), "{setting}: {error}");
+        assert!(error.contains(expected), "{setting}: {error}");
     }
 }
 

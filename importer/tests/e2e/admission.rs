@@ -37,8 +37,8 @@ fn e0_a_bad_set_is_refused_and_the_message_says_what_is_wrong() {
         (set("e0", "bad", EDGE, &[good], &json!({"resyncInterval": "1s"})), message::INTERVAL),
     ];
     for (set, expected) in bad {
-        let said = refusal(&set);
-        assert!(said.contains(expected), "expected `{expected}`, got: {said}");
+        let output = refusal(&set);
+        assert!(output.contains(expected), "expected `{expected}`, got: {output}");
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sticks that must not be trusted: said by the ImageBundle and an Event, nothing is pushed, healthy sets stay ready.
+//! Drives that must not be trusted: said by the ImageBundle and an Event, nothing is pushed, healthy sets stay ready.
 
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::edge::edges;
 use crate::harness::{
-    PATIENCE, apply, condition, get, has_event, stays, wait_bundle, wait_for, wait_not_ready, wait_ready,
+    TIMEOUT, apply, condition, get, has_event, stays, wait_bundle, wait_for, wait_not_ready, wait_ready,
 };
 use crate::site::Site;
 use crate::source::{Ci, namespace, reference, registry, set, small_image};
@@ -25,7 +25,7 @@ fn damage(file: &Utf8Path, offset: u64) {
 }
 
 #[test]
-fn e5_t02_t42_a_damaged_or_foreign_stick_turns_nothing_red_and_pushes_nothing() {
+fn e5_t02_t42_a_damaged_or_foreign_drive_turns_nothing_red_and_pushes_nothing() {
     let source = registry(None, false);
     let (healthy, wanted) = (small_image("healthy", 40_000), small_image("wanted", 60_000));
     healthy.push_to(&source, "damage/healthy", Some("1"));
@@ -70,12 +70,12 @@ fn e5_t02_t42_a_damaged_or_foreign_stick_turns_nothing_red_and_pushes_nothing() 
         assert!(!message.is_empty());
         let bundle = get("imagebundles", "", name).unwrap();
         let (_, reason, _) = condition(&bundle, "Verified").unwrap();
-        wait_for(&format!("an Event tells that {name} is refused"), PATIENCE, || {
+        wait_for(&format!("an Event tells that {name} is refused"), TIMEOUT, || {
             has_event("default", "ImageBundle", name, &reason)
                 .then_some(())
                 .or_else(|| has_event("default", "ImageBundle", name, "BundleRefused").then_some(()))
         });
-        wait_for(&format!("the waiting set names {name} and why it is refused"), PATIENCE, || {
+        wait_for(&format!("the waiting set names {name} and why it is refused"), TIMEOUT, || {
             let message = wait_not_ready("e5", "wanted", "WaitingForBundle");
             (message.contains(name) && message.contains(&reason)).then_some(())
         });
@@ -87,6 +87,6 @@ fn e5_t02_t42_a_damaged_or_foreign_stick_turns_nothing_red_and_pushes_nothing() 
             condition(&set, "Ready").unwrap().0 == "True" && !edges().open.has("damage/wanted", &wanted)
         });
         assert_eq!(edges().open.uploads("damage/wanted/"), 0);
-        std::fs::remove_file(site.stick().join(format!("{name}.krs.tar"))).unwrap();
+        std::fs::remove_file(site.drive().join(format!("{name}.krs.tar"))).unwrap();
     }
 }

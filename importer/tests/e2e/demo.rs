@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::edge::edges;
 use crate::harness::{apply, krs, kubectl, wait_bundle, wait_not_ready, wait_ready};
 use crate::site::Site;
-use crate::source::{Ci, Login, namespace, reference, registry, set};
+use crate::source::{Account, Ci, namespace, reference, registry, set};
 
 fn step(title: &str) {
     println!("\n=== {title}\n");
@@ -39,8 +39,8 @@ fn images() -> [(&'static str, &'static str, Image); 3] {
 #[ignore = "a demonstration for people"]
 fn demonstration() {
     let [api, next, chart] = images();
-    let login = Login::unique("ci");
-    let source = registry(Some(&login), true);
+    let account = Account::unique("ci");
+    let source = registry(Some(&account), true);
     for (repository, tag, image) in [&api, &next, &chart] {
         image.push_to(&source, repository, Some(tag));
     }
@@ -54,7 +54,7 @@ fn demonstration() {
 
     step("On the connected side: a set in Git, and a bundle of it");
     let mut ci = Ci::new();
-    ci.login(source.host().as_str(), &login);
+    ci.account(source.host().as_str(), &account);
     ci.commit(std::slice::from_ref(&before));
     println!("{:#}\n", before["spec"]);
     let first = ci.bundle("prod-118", "prod", 118, &source);
@@ -64,7 +64,7 @@ fn demonstration() {
     drop(source);
     println!("the source registry is stopped: from here on there is no network");
 
-    step("At the site: the GitOps engine has applied the set, the stick is on its way");
+    step("At the site: the GitOps engine has applied the set, the drive is on its way");
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("shop");
     apply(&json!(objects));
@@ -72,7 +72,7 @@ fn demonstration() {
     wait_not_ready("shop", "tills", "WaitingForBundle");
     show(&["get", "eis", "-n", "shop", "-o", "wide"]);
 
-    step("The stick is in");
+    step("The drive is in");
     site.insert(&first);
     wait_ready("shop", "tills");
     wait_bundle("prod-118", "SafeToRemove", "True", None);
@@ -93,10 +93,10 @@ fn demonstration() {
     step("What came where, at the edge");
     for (repository, tag, image) in [&api, &chart] {
         edges().private.must_have(repository, tag, image);
-        println!("{edge}/{repository}:{tag}  {}  as in Git, proven", image.digest);
+        println!("{edge}/{repository}:{tag}  {}  as in Git, verified", image.digest);
     }
 
-    step("Git has one more image; the next stick brings only that");
+    step("Git has one more image; the next drive brings only that");
     let sent = edges().private.uploads("shop/");
     apply(&after);
     wait_not_ready("shop", "tills", "WaitingForBundle");

@@ -32,8 +32,8 @@ fn bash(commands: &str) {
         .env("KUBECONFIG", cluster().kubeconfig())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{commands}\n{}{said}", String::from_utf8_lossy(&output.stdout));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{commands}\n{}{message}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// Brings a bundle through the Pod of install.md that fills a claim, under Pod Security of the namespace: with the image that
@@ -46,8 +46,8 @@ fn fill_claim(site: &Site, bundle: &camino::Utf8Path) {
     let claim =
         volumes.clone().find_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str()).unwrap();
     // The kubelet gives no folder of a node to the group of a Pod, as it does with other volumes.
-    std::os::unix::fs::chown(site.stick(), None, Some(65532)).unwrap();
-    std::fs::set_permissions(site.stick(), std::fs::Permissions::from_mode(0o775)).unwrap();
+    std::os::unix::fs::chown(site.drive(), None, Some(65532)).unwrap();
+    std::fs::set_permissions(site.drive(), std::fs::Permissions::from_mode(0o775)).unwrap();
     let replace = |text: &str, what: &str, with: &str| {
         assert!(text.contains(what), "{what} is not in install.md");
         text.replace(what, with)
@@ -92,7 +92,7 @@ fn the_commands_of_the_documentation_work() {
     let (repository, _) = cluster().image.rsplit_once(':').unwrap();
     let text =
         block(&install, "## Values", "yaml").replace("edge-registry.local:5000/krs-importer", repository);
-    let text = text.replace("/media/usb", site.stick().to_str().unwrap());
+    let text = text.replace("/media/usb", site.drive().to_str().unwrap());
     std::fs::write(&values, text.replace("edge-1", &node_name())).unwrap();
     run("kubectl", &["delete", "namespace", SYSTEM, "--wait=true"], None);
     bash(&block(&install, MARK, "sh").replace("values.yaml", values.to_str().unwrap()));

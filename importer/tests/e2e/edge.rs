@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Edge registries: Distribution 3 as Pods. `open` speaks HTTP to everybody; `private` wants a login and has a
-//! certificate of a private authority.
+//! Edge registries: Distribution 3 as Pods. `open` speaks HTTP to everybody; `private` wants credentials and has a
+//! certificate of a private CA.
 
 use std::sync::OnceLock;
 
@@ -12,8 +12,8 @@ use krs_testing::image::Image;
 use krs_testing::tls::Authority;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, apply, kubectl, wait_for};
-use crate::source::{Login, restricted};
+use crate::harness::{TIMEOUT, apply, kubectl, wait_for};
+use crate::source::{Account, restricted};
 
 pub(crate) const NAMESPACE: &str = "edge";
 const USER: &str = "krs";
@@ -57,7 +57,7 @@ pub(crate) fn edges() -> &'static Edges {
             private: Edge { name: "private", ca: Some(authority.pem()) },
         };
         for edge in [&edges.open, &edges.private] {
-            wait_for(&format!("edge registry {} answers", edge.name), PATIENCE, || {
+            wait_for(&format!("edge registry {} answers", edge.name), TIMEOUT, || {
                 block_on(edge.client().ping(&edge.host())).ok()
             });
         }
@@ -126,20 +126,20 @@ impl Edge {
             return (json!({"destinationTLS": {"plainHTTP": true}}), Vec::new());
         };
         let spec = json!({
-            "destinationClientSecretName": "edge-login",
+            "destinationClientSecretName": "edge-credentials",
             "destinationTLS": {"caConfigMapName": "edge-ca"},
         });
-        let login = Self::login();
+        let account = Self::account();
         let objects = vec![
-            crate::source::login_secret(namespace, "edge-login", self.host().as_str(), &login),
+            crate::source::account_secret(namespace, "edge-credentials", self.host().as_str(), &account),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": namespace, "name": "edge-ca"},
                    "data": {"ca.crt": ca}}),
         ];
         (spec, objects)
     }
 
-    pub(crate) fn login() -> Login {
-        Login { user: USER.to_owned(), password: PASSWORD.to_owned() }
+    pub(crate) fn account() -> Account {
+        Account { user: USER.to_owned(), password: PASSWORD.to_owned() }
     }
 
     pub(crate) fn ca(&self) -> Option<&str> {
@@ -161,12 +161,12 @@ impl Edge {
     pub(crate) fn must_have(&self, repository: &str, tag: &str, image: &Image) {
         let repository = self.client().repository(&self.host(), &repository.parse().unwrap());
         let tag = tag.parse().unwrap();
-        let proof = block_on(verify_present(&repository, &image.digest, &[], &[tag])).unwrap();
-        assert!(matches!(proof, Presence::Complete { .. }), "{}: {proof:?}", repository.name());
-        for document in image.manifests() {
-            let found = block_on(repository.manifest(&Selector::Digest(document.digest))).unwrap();
-            assert_eq!(found.bytes, document.manifest, "{}", document.digest);
-            assert_eq!(found.media_type, document.media_type);
+        let presence = block_on(verify_present(&repository, &image.digest, &[], &[tag])).unwrap();
+        assert!(matches!(presence, Presence::Complete { .. }), "{}: {presence:?}", repository.name());
+        for manifest in image.manifests() {
+            let found = block_on(repository.manifest(&Selector::Digest(manifest.digest))).unwrap();
+            assert_eq!(found.bytes, manifest.manifest, "{}", manifest.digest);
+            assert_eq!(found.media_type, manifest.media_type);
         }
     }
 
@@ -175,7 +175,7 @@ impl Edge {
         block_on(repository.head_manifest(&Selector::Digest(image.digest))).unwrap().is_some()
     }
 
-    /// The blobs that were sent whole to repositories below a prefix, as `REPOSITORY@DIGEST`, by the registry's own log;
+    /// The blobs that were sent complete to repositories below a prefix, as `REPOSITORY@DIGEST`, by the registry's own log;
     /// one that was sent twice is there twice.
     pub(crate) fn blobs(&self, prefix: &str) -> Vec<String> {
         let log = kubectl(&["logs", "-n", NAMESPACE, self.name]);

@@ -55,7 +55,7 @@ fn e12_people_and_engines_see_a_set_become_ready() {
     let bundle = ci.bundle("e12", "e12", 1, &source);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e12");
-    // What no importer has looked at yet is not done: the definition's default says so.
+    // What no importer has checked yet is not done: the definition's default says so.
     let made =
         run("kubectl", &["apply", "--server-side", "--output=json", "-f", "-"], Some(&app.to_string()));
     let made = serde_json::from_str::<Value>(&made).unwrap();

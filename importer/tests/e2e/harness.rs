@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Longest that anything but a large copy may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 const MOMENT: Duration = Duration::from_millis(150);
 
 /// Where the cluster is, by the environment:
@@ -66,8 +66,8 @@ pub(crate) fn try_run(program: &str, arguments: &[&str], input: Option<&str>) ->
 
 pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> String {
     let output = try_run(program, arguments, input);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {}: {}\n{said}", arguments.join(" "), output.status);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {}: {}\n{message}", arguments.join(" "), output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -154,14 +154,14 @@ pub(crate) fn condition(object: &Value, type_: &str) -> Option<(String, String, 
     Some((text("status"), text("reason"), text("message")))
 }
 
-/// Waits until `look` finds something, and says what there is instead when it does not.
-pub(crate) fn wait_for<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+/// Waits until `condition` finds something, and says what there is instead when it does not.
+pub(crate) fn wait_for<T>(what: &str, timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = condition() {
             return found;
         }
-        assert!(start.elapsed() < patience, "{what}: not within {} s\n{}", patience.as_secs(), situation());
+        assert!(start.elapsed() < timeout, "{what}: not within {} s\n{}", timeout.as_secs(), situation());
         std::thread::sleep(MOMENT);
     }
 }
@@ -177,7 +177,7 @@ pub(crate) fn stays(what: &str, while_: Duration, mut holds: impl FnMut() -> boo
 
 /// Waits until a set is ready at its present generation.
 pub(crate) fn wait_ready(namespace: &str, name: &str) -> Value {
-    wait_for(&format!("{namespace}/{name} is Ready"), PATIENCE, || {
+    wait_for(&format!("{namespace}/{name} is Ready"), TIMEOUT, || {
         let set = get("edgeimagesets", namespace, name)?;
         let current = set["status"]["observedGeneration"] == set["metadata"]["generation"];
         (current && condition(&set, "Ready")?.0 == "True").then_some(set)
@@ -186,7 +186,7 @@ pub(crate) fn wait_ready(namespace: &str, name: &str) -> Value {
 
 /// Waits until a set is not ready for this reason, and answers its message.
 pub(crate) fn wait_not_ready(namespace: &str, name: &str, reason: &str) -> String {
-    wait_for(&format!("{namespace}/{name} says {reason}"), PATIENCE, || {
+    wait_for(&format!("{namespace}/{name} says {reason}"), TIMEOUT, || {
         let set = get("edgeimagesets", namespace, name)?;
         let (status, found, message) = condition(&set, "Ready")?;
         let current = set["status"]["observedGeneration"] == set["metadata"]["generation"];
@@ -196,7 +196,7 @@ pub(crate) fn wait_not_ready(namespace: &str, name: &str, reason: &str) -> Strin
 
 /// Waits until a condition of an ImageBundle has this status and reason, and answers its message.
 pub(crate) fn wait_bundle(name: &str, type_: &str, status: &str, reason: Option<&str>) -> String {
-    wait_for(&format!("ImageBundle {name}: {type_}={status} {reason:?}"), PATIENCE, || {
+    wait_for(&format!("ImageBundle {name}: {type_}={status} {reason:?}"), TIMEOUT, || {
         let bundle = get("imagebundles", "", name)?;
         let (is, why, message) = condition(&bundle, type_)?;
         (is == status && reason.is_none_or(|reason| reason == why)).then_some(message)
@@ -220,12 +220,12 @@ pub(crate) fn krs(folder: &camino::Utf8Path, arguments: &[&str]) -> String {
         .env("REGISTRY_AUTH_FILE", folder.join("auth.json"))
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", cluster().krs.display()));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "krs {}: {}\n{said}", arguments.join(" "), output.status);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "krs {}: {}\n{message}", arguments.join(" "), output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What a person would look at when something does not come about.
+/// What a person would check when something does not come about.
 fn situation() -> String {
     let mut text = String::new();
     for arguments in [
@@ -237,9 +237,9 @@ fn situation() -> String {
         &["logs", "-n", "krs-system", "deploy/krs-importer", "--previous", "--tail=20"],
     ] {
         let output = try_run("kubectl", arguments, None);
-        let said = if output.status.success() { &output.stdout } else { &output.stderr };
-        let said = String::from_utf8_lossy(said);
-        let lines = said.lines().collect::<Vec<_>>();
+        let text = if output.status.success() { &output.stdout } else { &output.stderr };
+        let text = String::from_utf8_lossy(text);
+        let lines = text.lines().collect::<Vec<_>>();
         let from = lines.len().saturating_sub(60);
         text.push_str(&format!("---- kubectl {}\n{}\n", arguments.join(" "), lines[from..].join("\n")));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The main job, whole: Git, `krs bundle`, a stick, the importer, copy Jobs, the edge registry, `Ready`, a Pod.
+//! The main job, complete: Git, `krs bundle`, a drive, the importer, copy Jobs, the edge registry, `Ready`, a Pod.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::edge::edges;
 use crate::harness::{
-    JobWatch, PATIENCE, apply, cluster, condition, get, has_event, kubectl, run, wait_bundle, wait_for,
+    JobWatch, TIMEOUT, apply, cluster, condition, get, has_event, kubectl, run, wait_bundle, wait_for,
     wait_ready,
 };
 use crate::site::Site;
-use crate::source::{Ci, Login, login_secret, namespace, reference, registry, set, small_image};
+use crate::source::{Account, Ci, account_secret, namespace, reference, registry, set, small_image};
 
 /// One layer with the static programs of the test image that every node has, so that a Pod can run it.
 fn runnable() -> Image {
@@ -32,7 +32,7 @@ fn runnable() -> Image {
         manifest = read(&blob(&manifest["manifests"][0]["digest"]));
     }
     let layer = std::fs::read(blob(&manifest["layers"][0]["digest"])).unwrap();
-    // Another image than that of the node: what is pulled with a login, the kubelet gives to nobody without it.
+    // Another image than that of the node: what is pulled with credentials, the kubelet gives to nobody without it.
     let mut config = read(&blob(&manifest["config"]["digest"]));
     config["author"] = "runnable".into();
     let media_type = manifest["layers"][0]["mediaType"].as_str().unwrap();
@@ -40,9 +40,9 @@ fn runnable() -> Image {
 }
 
 #[test]
-fn e1_to_e4_a_stick_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
-    let source_login = Login::unique("source");
-    let source = registry(Some(&source_login), true);
+fn e1_to_e4_a_drive_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
+    let source_account = Account::unique("source");
+    let source = registry(Some(&source_account), true);
     let amd64 = ImageBuilder::new("app").gzip().layer_random(300_000, 1).build();
     let arm64 = ImageBuilder::new("app-arm").platform("linux/arm64").gzip().layer_random(300_000, 2).build();
     let app = image::with_attestations(&[&amd64, &arm64]);
@@ -60,13 +60,13 @@ fn e1_to_e4_a_stick_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
     for (repository, tag, image) in images {
         image.push_to(&source, repository, Some(tag));
     }
-    let proof = signature(&app);
-    proof.push_to(&source, "journey/app", None);
+    let attached = signature(&app);
+    attached.push_to(&source, "journey/app", None);
     let references = images.map(|(repository, tag, image)| reference(&source, repository, tag, image));
 
-    // Git: a set for each of two namespaces; one of them goes to a registry with a login and a private authority.
+    // Git: a set for each of two namespaces; one of them goes to a registry with credentials and a private CA.
     let mut ci = Ci::new();
-    ci.login(source.host().as_str(), &source_login);
+    ci.account(source.host().as_str(), &source_account);
     let (private, objects) = edges().private.access("e1-plant");
     let private_host = edges().private.host();
     let plant = set("e1-plant", "line", private_host.as_str(), &references, &private);
@@ -77,7 +77,7 @@ fn e1_to_e4_a_stick_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
     let source_host = source.host();
     drop(source);
 
-    // The GitOps engine applies what is in Git; the stick is still on its way.
+    // The GitOps engine applies what is in Git; the drive is still on its way.
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e1-plant");
     namespace("e1-shop");
@@ -109,11 +109,11 @@ fn e1_to_e4_a_stick_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
     for (repository, tag, image) in &images[..3] {
         edges().open.must_have(&format!("shop/{repository}"), tag, image);
     }
-    assert!(edges().private.has("journey/app", &proof), "the signature travels with its image");
+    assert!(edges().private.has("journey/app", &attached), "the signature travels with its image");
     wait_bundle("e1", "Imported", "True", None);
     wait_bundle("e1", "SafeToRemove", "True", None);
     assert!(has_event("default", "ImageBundle", "e1", "BundleVerified"));
-    wait_for("an Event tells that the set is synchronised", PATIENCE, || {
+    wait_for("an Event tells that the set is synchronised", TIMEOUT, || {
         has_event("e1-plant", "EdgeImageSet", "line", "SyncComplete").then_some(())
     });
 
@@ -154,8 +154,8 @@ fn a_pod_starts_from_the_edge(source_host: &str, image: &str) {
         folder.join("edge-ca.crt").display()
     );
     std::fs::write(folder.join("hosts.toml"), mirror).unwrap();
-    // What the pull needs to log in is the login of the edge, under the name that the image has.
-    apply(&login_secret("e1-plant", "pull", source_host, &crate::edge::Edge::login()));
+    // What the pull authenticates with are the credentials of the edge, under the name that the image has.
+    apply(&account_secret("e1-plant", "pull", source_host, &crate::edge::Edge::account()));
     apply(&json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "e1-plant", "name": "workload"},
         "spec": {
@@ -169,7 +169,7 @@ fn a_pod_starts_from_the_edge(source_host: &str, image: &str) {
             }],
         },
     }));
-    wait_for("the workload's Pod ran", PATIENCE, || {
+    wait_for("the workload's Pod ran", TIMEOUT, || {
         (get("pods", "e1-plant", "workload")?["status"]["phase"] == "Succeeded").then_some(())
     });
     assert_eq!(kubectl(&["logs", "-n", "e1-plant", "workload"]).trim(), "started");

@@ -8,7 +8,7 @@ use krs_testing::image::ImageBuilder;
 use serde_json::json;
 
 use crate::edge::edges;
-use crate::harness::{JobWatch, PATIENCE, condition, get, run, wait_for, wait_not_ready, wait_ready};
+use crate::harness::{JobWatch, TIMEOUT, condition, get, run, wait_for, wait_not_ready, wait_ready};
 use crate::site::{Site, processes};
 use crate::source::{Ci, namespace, reference, registry, set};
 
@@ -18,9 +18,9 @@ fn kill(pid: i32) {
 
 fn kill_importer() {
     let alive = || processes("krs-importer", "run").first().map(|(pid, _)| *pid);
-    let before = wait_for("an importer runs", PATIENCE, alive);
+    let before = wait_for("an importer runs", TIMEOUT, alive);
     kill(before);
-    wait_for("another importer runs", PATIENCE, || alive().filter(|pid| *pid != before));
+    wait_for("another importer runs", TIMEOUT, || alive().filter(|pid| *pid != before));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn e7_killed_in_the_middle_the_same_end_is_reached_and_nothing_is_copied_twice()
     site.insert(&bundle);
 
     let runner = || processes("krs-importer", "copy").first().map(|(pid, _)| *pid);
-    let pid = wait_for("a runner has sent a blob", PATIENCE, || {
+    let pid = wait_for("a runner has sent a blob", TIMEOUT, || {
         runner().filter(|_| !edges().open.blobs("kill/").is_empty())
     });
     kill(pid);
@@ -69,7 +69,7 @@ fn e7_killed_in_the_middle_the_same_end_is_reached_and_nothing_is_copied_twice()
     times.retain(|_, times| *times > 1);
     assert!(times.is_empty(), "sent more than once: {times:?}");
 
-    // Once everything is there, an importer that starts anew copies nothing.
+    // Once everything is there, an importer that starts again copies nothing.
     let before = edges().open.blobs("kill/").len();
     // The set may be Ready before its Job has ended, which is deleted then.
     let created = jobs.jobs().len();

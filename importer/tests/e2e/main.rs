@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The importer in a real cluster, from the stick to `Ready`. `cargo xtask test` runs this inside of a cluster that it
+//! The importer in a real cluster, from the drive to `Ready`. `cargo xtask test` runs this inside of a cluster that it
 //! started; with `KUBECONFIG_E2E` it runs against any other one, see `harness::Cluster`.
 //!
 //! The tests share one installation and follow each other: `--test-threads=1`.

@@ -85,12 +85,12 @@ fn measure() {
         let images = (0..count).map(|n| small_image(&format!("{name}-{n}"), 20_000)).collect::<Vec<_>>();
         let Delivery { took, jobs, copying, .. } = deliver(&site, &mut ci, &name, &images);
         let value = format!("{took:.1?}; {jobs} Jobs, whose runners took {copying:.1?} together");
-        rows.push((format!("{count} small images: from stick to Ready"), value));
+        rows.push((format!("{count} small images: from drive to Ready"), value));
     }
     let rate = |took: Duration| format!("{:.0} MiB/s", 1024.0 / took.as_secs_f64());
     let big = ImageBuilder::new("big").layer_random(1 << 30, 1).build();
     let Delivery { took, copying, file, .. } = deliver(&site, &mut ci, "measure-big", &[big]);
-    rows.push(("1 GiB layer: from stick to Ready".to_owned(), format!("{took:.1?}")));
+    rows.push(("1 GiB layer: from drive to Ready".to_owned(), format!("{took:.1?}")));
     rows.push(("1 GiB layer: the runner".to_owned(), format!("{copying:.1?}, {}", rate(copying))));
     let value = format!("{} MiB, {} MiB at most", memory("VmRSS"), memory("VmHWM"));
     rows.push(("importer, after serving 1 GiB: resident".to_owned(), value));

@@ -9,13 +9,13 @@ use crate::edge::edges;
 use crate::harness::{apply, condition, get, stays, wait_for, wait_not_ready};
 use crate::site::Site;
 use crate::source::{
-    Ci, Login, basic_secret, login_secret, namespace, reference, registry, set, small_image,
+    Account, Ci, account_secret, basic_secret, namespace, reference, registry, set, small_image,
 };
 
 #[test]
-fn e8_a_wrong_password_is_said_and_not_hammered_and_a_mended_one_needs_no_restart() {
-    let login = Login::unique("online");
-    let source = registry(Some(&login), false);
+fn e8_a_wrong_password_is_reported_and_not_hammered_and_a_mended_one_needs_no_restart() {
+    let account = Account::unique("online");
+    let source = registry(Some(&account), false);
     let host = source.host().to_string();
     let images = ["one", "two"].map(|name| small_image(name, 50_000));
     let references = ["one", "two"].iter().zip(&images).map(|(name, image)| {
@@ -28,9 +28,9 @@ fn e8_a_wrong_password_is_said_and_not_hammered_and_a_mended_one_needs_no_restar
         &json!({"online": {"enabled": true, "allowedSources": [host], "plainHTTP": [host]}}),
     );
     namespace("e8");
-    let wrong = Login { password: "wrong".to_owned(), ..login.clone() };
-    apply(&login_secret("e8", "source", &host, &wrong));
-    apply(&basic_secret("e8", "source-basic", &host, &login));
+    let wrong = Account { password: "wrong".to_owned(), ..account.clone() };
+    apply(&account_secret("e8", "source", &host, &wrong));
+    apply(&basic_secret("e8", "source-basic", &host, &account));
     let (mut access, _) = edges().open.access("e8");
     access["source"] = "Registry".into();
     let mut app = set("e8", "app", edges().open.host().as_str(), &references, &access);
@@ -52,7 +52,7 @@ fn e8_a_wrong_password_is_said_and_not_hammered_and_a_mended_one_needs_no_restar
     println!("with a wrong password: {asked} requests in 20 s");
     assert!(asked < 40, "{asked} requests in 20 s");
 
-    apply(&login_secret("e8", "source", &host, &login));
+    apply(&account_secret("e8", "source", &host, &account));
     let start = Instant::now();
     let done = wait_for("the set is Ready", Duration::from_secs(300), || {
         let set = get("edgeimagesets", "e8", "app")?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::edge::{Edge, edges};
 use crate::harness::{all, apply, kubectl, wait_not_ready, wait_ready};
 use crate::site::Site;
-use crate::source::{Ci, Login, login_secret, namespace, reference, registry, set, small_image};
+use crate::source::{Account, Ci, account_secret, namespace, reference, registry, set, small_image};
 
 /// What is looked for, and where it was found.
 struct Search {
@@ -18,15 +18,15 @@ struct Search {
 }
 
 impl Search {
-    fn look(&mut self, place: &str, text: &[u8]) {
+    fn scan(&mut self, name: &str, text: &[u8]) {
         for form in &self.forms {
             if text.windows(form.len()).any(|window| window == form.as_bytes()) {
-                self.found.insert(format!("{place}: {}…", &form[..6]));
+                self.found.insert(format!("{name}: {}…", &form[..6]));
             }
         }
     }
 
-    /// Looks at arguments and environments of all processes, again and again. Answers how often skopeo was seen.
+    /// Checks arguments and environments of all processes, again and again. Answers how often skopeo was seen.
     fn watch_processes(&mut self, done: &AtomicBool) -> usize {
         let mut seen = 0;
         while !done.load(Ordering::SeqCst) {
@@ -38,7 +38,7 @@ impl Search {
                     let Ok(text) = std::fs::read(entry.path().join(file)) else { continue };
                     let start = String::from_utf8_lossy(&text[..text.len().min(80)]).replace('\0', " ");
                     seen += usize::from(file == "cmdline" && start.contains("skopeo"));
-                    self.look(&format!("{file} of {start}"), &text);
+                    self.scan(&format!("{file} of {start}"), &text);
                 }
             }
             std::thread::yield_now();
@@ -49,8 +49,8 @@ impl Search {
 
 #[test]
 fn e10_passwords_are_nowhere_but_in_secrets() {
-    let (login, wrong) = (Login::unique("source"), Login::unique("krs"));
-    let source = registry(Some(&login), false);
+    let (account, wrong) = (Account::unique("source"), Account::unique("krs"));
+    let source = registry(Some(&account), false);
     let host = source.host().to_string();
     let image = |name: &str| {
         let image = small_image(name, 400_000);
@@ -67,7 +67,7 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
     let mut refused = set("e10", "refused", &edge, &[packed], &access);
     refused["spec"]["destinationClientSecretName"] = "wrong".into();
     let mut ci = Ci::new();
-    ci.login(&host, &login);
+    ci.account(&host, &account);
     ci.commit(std::slice::from_ref(&by_bundle));
     let bundle = ci.bundle("e10", "e10", 1, &source);
     let values =
@@ -76,11 +76,11 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
     namespace("e10");
     apply(&json!(objects));
     apply(&json!([
-        login_secret("e10", "source", &host, &login),
-        login_secret("e10", "wrong", &edge, &wrong)
+        account_secret("e10", "source", &host, &account),
+        account_secret("e10", "wrong", &edge, &wrong)
     ]));
 
-    let forms = [&login, &wrong, &Edge::login()].into_iter().flat_map(Login::forms).collect();
+    let forms = [&account, &wrong, &Edge::account()].into_iter().flat_map(Account::forms).collect();
     let mut search = Search { forms, found: BTreeSet::new() };
     let done = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
@@ -97,7 +97,7 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
         work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         seen
     });
-    assert!(seen > 0, "no skopeo was seen, so the search proves nothing");
+    assert!(seen > 0, "no skopeo was seen, so the search shows nothing");
 
     // Every object of every kind but Secrets, with its status; Events are among them.
     let kinds = kubectl(&["api-resources", "--verbs=list", "--output=name"]);
@@ -107,12 +107,12 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
         assert!(objects.contains(&format!("\"kind\": \"{kind}\"")), "no {kind} among the objects");
     }
     for object in serde_json::from_str::<Value>(&objects).unwrap()["items"].as_array().unwrap() {
-        let place = format!("{} {}", object["kind"], object["metadata"]["name"]);
-        search.look(&place, object.to_string().as_bytes());
+        let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
+        search.scan(&name, object.to_string().as_bytes());
     }
     let log = Site::log();
     assert!(log.contains("TRACE"), "the importer says everything");
-    search.look("the importer's log", log.as_bytes());
+    search.scan("the importer's log", log.as_bytes());
     let runners = kubectl(&["logs", "-n", "e10", "-l", "app.kubernetes.io/component=copy", "--tail=-1"]);
     assert!(runners.contains("\"level\":\"INFO\""), "the runners say what they do: {runners}");
     // They have nothing of their own below INFO; what their libraries would say is held back whatever the level.
@@ -122,6 +122,6 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
     };
     let jobs = all("jobs", "e10");
     assert!(!jobs.is_empty() && jobs.iter().all(told), "the runners are told to say everything: {jobs:#?}");
-    search.look("a runner's log", runners.as_bytes());
+    search.scan("a runner's log", runners.as_bytes());
     assert!(search.found.is_empty(), "{:#?}", search.found);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The site: the importer, installed with its chart, and the stick.
+//! The site: the importer, installed with its chart, and the drive.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,7 +8,7 @@ use krs_testing::merge;
 use serde_json::{Value, json};
 
 use crate::edge::edges;
-use crate::harness::{PATIENCE, all, apply, cluster, kubectl, run, try_run, wait_for};
+use crate::harness::{TIMEOUT, all, apply, cluster, kubectl, run, try_run, wait_for};
 use crate::source::{forget_sets, node_name, restricted};
 
 pub(crate) const SYSTEM: &str = "krs-system";
@@ -18,7 +18,7 @@ pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/chart");
 /// The installation, for one test at a time.
 pub(crate) struct Site {
     _turn: MutexGuard<'static, ()>,
-    stick: PathBuf,
+    drive: PathBuf,
 }
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -39,7 +39,7 @@ fn forget_bundles() {
 }
 
 impl Site {
-    /// Installs the importer with these keys and values, or changes the installation to them; the stick is empty then.
+    /// Installs the importer with these keys and values, or changes the installation to them; the drive is empty then.
     pub(crate) fn new(keys: &[&str], more: &Value) -> Self {
         Self::of_chart(Path::new(CHART), keys, more)
     }
@@ -47,8 +47,8 @@ impl Site {
     /// As [`Self::new`], with another chart.
     pub(crate) fn of_chart(chart: &Path, keys: &[&str], more: &Value) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let stick = cluster().node.as_ref().expect("KRS_E2E_NODE").join("stick");
-        let site = Self { _turn: turn, stick };
+        let drive = cluster().node.as_ref().expect("KRS_E2E_NODE").join("drive");
+        let site = Self { _turn: turn, drive };
         site.wipe();
         forget_sets();
         forget_bundles();
@@ -60,7 +60,7 @@ impl Site {
             "allowedDestinations": [edges.open.host(), edges.private.host()],
             "trustedKeys": {"keys": keys.collect::<serde_json::Map<_, _>>()},
             "image": {"repository": image.0, "tag": image.1, "pullPolicy": "IfNotPresent"},
-            "dropFolder": {"node": {"path": site.stick, "hostname": node_name()}},
+            "dropFolder": {"node": {"path": site.drive, "hostname": node_name()}},
             "intake": {"scanInterval": "1s"},
         });
         merge(&mut values, more);
@@ -84,18 +84,18 @@ impl Site {
             ],
             None,
         );
-        // Deployments of the same template are not started anew; what they remember of other sticks must not matter.
+        // Deployments of the same template are not started again; what they remember of other drives must not matter.
         site
     }
 
     /// The folder that the importer looks into.
-    pub(crate) fn stick(&self) -> &Path {
-        &self.stick
+    pub(crate) fn drive(&self) -> &Path {
+        &self.drive
     }
 
-    /// Copies a bundle onto the stick, as `cp` and `mv` do.
+    /// Copies a bundle onto the drive, as `cp` and `mv` do.
     pub(crate) fn insert(&self, bundle: &camino::Utf8Path) {
-        self.insert_into(&self.stick, bundle);
+        self.insert_into(&self.drive, bundle);
     }
 
     pub(crate) fn insert_into(&self, folder: &Path, bundle: &camino::Utf8Path) {
@@ -106,9 +106,9 @@ impl Site {
         std::fs::rename(part, folder.join(name)).unwrap();
     }
 
-    /// Removes everything from the stick.
+    /// Removes everything from the drive.
     pub(crate) fn wipe(&self) {
-        for entry in std::fs::read_dir(&self.stick).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&self.drive).into_iter().flatten().flatten() {
             let path = entry.path();
             let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         }
@@ -116,7 +116,7 @@ impl Site {
 
     /// Name of the importer's Pod.
     pub(crate) fn pod() -> String {
-        wait_for("the importer's Pod runs", PATIENCE, || {
+        wait_for("the importer's Pod runs", TIMEOUT, || {
             let pods = all("pods", SYSTEM);
             let running = pods.iter().find(|pod| {
                 pod["metadata"]["labels"]["app.kubernetes.io/component"] == "importer"

@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{get, krs};
 
-/// A login at a registry.
+/// Credentials at a registry.
 #[derive(Clone)]
-pub(crate) struct Login {
+pub(crate) struct Account {
     pub(crate) user: String,
     pub(crate) password: String,
 }
 
-impl Login {
-    /// A login that occurs nowhere else.
+impl Account {
+    /// Credentials that occur nowhere else.
     pub(crate) fn unique(user: &str) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -59,8 +59,8 @@ pub(crate) fn node_name() -> String {
 }
 
 /// A source registry that Pods reach.
-pub(crate) fn registry(login: Option<&Login>, tls: bool) -> Registry {
-    let auth = login.map_or(Auth::None, |login| Auth::bearer(&login.user, &login.password));
+pub(crate) fn registry(account: Option<&Account>, tls: bool) -> Registry {
+    let auth = account.map_or(Auth::None, |account| Auth::bearer(&account.user, &account.password));
     Registry::start(Options { tls, auth, address: Some(node_address()), ..Options::default() })
 }
 
@@ -117,8 +117,8 @@ impl Ci {
         std::fs::read_to_string(self.path().join("ci.pub")).unwrap()
     }
 
-    pub(crate) fn login(&self, host: &str, login: &Login) {
-        std::fs::write(self.path().join("auth.json"), login.docker_config(host).to_string()).unwrap();
+    pub(crate) fn account(&self, host: &str, account: &Account) {
+        std::fs::write(self.path().join("auth.json"), account.docker_config(host).to_string()).unwrap();
     }
 
     /// Commits the sets, in place of those that were there.
@@ -162,24 +162,24 @@ impl Ci {
     }
 }
 
-/// The Secret of a login.
-pub(crate) fn login_secret(namespace: &str, name: &str, host: &str, login: &Login) -> Value {
+/// The Secret of credentials.
+pub(crate) fn account_secret(namespace: &str, name: &str, host: &str, account: &Account) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
         "metadata": {"namespace": namespace, "name": name},
-        "stringData": {".dockerconfigjson": login.docker_config(host).to_string()},
+        "stringData": {".dockerconfigjson": account.docker_config(host).to_string()},
     })
 }
 
 /// The same, as user and password for one registry.
-pub(crate) fn basic_secret(namespace: &str, name: &str, host: &str, login: &Login) -> Value {
+pub(crate) fn basic_secret(namespace: &str, name: &str, host: &str, account: &Account) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
         "metadata": {
             "namespace": namespace, "name": name,
             "annotations": {"kuberegistrysync.io/registry-hosts": host},
         },
-        "stringData": {"username": login.user, "password": login.password},
+        "stringData": {"username": account.user, "password": account.password},
     })
 }
 

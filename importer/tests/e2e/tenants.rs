@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::edge::{block_on, edges};
 use crate::harness::{
-    JobWatch, PATIENCE, all, apply, condition, get, kubectl, wait_for, wait_not_ready, wait_ready,
+    JobWatch, TIMEOUT, all, apply, condition, get, kubectl, wait_for, wait_not_ready, wait_ready,
 };
 use crate::site::{SYSTEM, Site};
 use crate::source::{Ci, namespace, reference, registry, set, small_image};
@@ -30,7 +30,7 @@ fn sleeping() -> Value {
 }
 
 fn running(namespace: &str, label: &str) -> Value {
-    wait_for(&format!("a Pod of {label} runs"), PATIENCE, || {
+    wait_for(&format!("a Pod of {label} runs"), TIMEOUT, || {
         all("pods", namespace)
             .into_iter()
             .find(|pod| pod["metadata"]["labels"]["test"] == label && pod["status"]["phase"] == "Running")
@@ -112,7 +112,7 @@ fn e9_only_a_copy_job_of_a_set_that_lists_an_image_reads_it() {
     let right = pod_of_job("e9", "right", true, Some(&theirs));
 
     let good = token("e9", Some(&right));
-    wait_for("a copy Job's own token reads the image", PATIENCE, || {
+    wait_for("a copy Job's own token reads the image", TIMEOUT, || {
         (asked(&path, Some(&good)) == 200).then_some(())
     });
     assert_eq!(asked(&path, None), 401);
@@ -142,7 +142,7 @@ fn e9_only_a_copy_job_of_a_set_that_lists_an_image_reads_it() {
     let patch = json!({"status": {"conditions": conditions}}).to_string();
     let set = ["edgeimageset", "own", "--namespace", "e9-tenant"];
     kubectl(&[&["patch"][..], &set, &["--subresource=status", "--type=merge", "--patch", &patch]].concat());
-    wait_for("the right status", PATIENCE, || {
+    wait_for("the right status", TIMEOUT, || {
         let set = get("edgeimagesets", "e9-tenant", "own")?;
         let right = condition(&set, "Ready")?.0 == "False" && condition(&set, "Synced").is_some();
         (right && condition(&set, "Blessed").is_none()).then_some(())

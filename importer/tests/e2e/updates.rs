@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Days after the first stick: an image is added, sticks come late, are pulled, and are put back.
+//! Days after the first drive: an image is added, drives come late, are pulled, and are put back.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::edge::edges;
 use crate::harness::{
-    JobWatch, PATIENCE, all, apply, condition, get, run, wait_bundle, wait_for, wait_not_ready, wait_ready,
+    JobWatch, TIMEOUT, all, apply, condition, get, run, wait_bundle, wait_for, wait_not_ready, wait_ready,
 };
 use crate::site::{CHART, SYSTEM, Site};
 use crate::source::{Ci, namespace, reference, registry, set, small_image};
@@ -86,7 +86,7 @@ fn claims() -> BTreeSet<String> {
 }
 
 #[test]
-fn t163_t184_an_upgrade_from_0_1_with_a_nodes_drop_folder_goes_on_with_its_bundles() {
+fn t163_t184_an_upgrade_from_0_1_with_a_nodes_drop_folder_continues_with_its_bundles() {
     let source = registry(None, false);
     let image = small_image("upgrade", 30_000);
     image.push_to(&source, "upgrade/app", Some("1"));
@@ -106,7 +106,7 @@ fn t163_t184_an_upgrade_from_0_1_with_a_nodes_drop_folder_goes_on_with_its_bundl
     drop(site);
     // It empties the folder, as a drive that is put in again after the upgrade.
     let site = Site::new(&[&keys], &json!({}));
-    wait_for("the claim of 0.1 goes with the Pod that mounts it", PATIENCE, || {
+    wait_for("the claim of 0.1 goes with the Pod that mounts it", TIMEOUT, || {
         let claims = claims();
         (claims.len() == 1 && !claims.contains("krs-importer-bundles")).then_some(())
     });
@@ -119,9 +119,9 @@ fn t163_t184_an_upgrade_from_0_1_with_a_nodes_drop_folder_goes_on_with_its_bundl
     wait_ready("upgrade", "app");
 }
 
-/// A stick that is mounted after the importer has started, pulled, and put back. (T-36)
+/// A drive that is mounted after the importer has started, pulled, and put back. (T-36)
 #[test]
-fn e6_t36_a_stick_comes_late_is_pulled_and_put_back() {
+fn e6_t36_a_drive_comes_late_is_pulled_and_put_back() {
     let source = registry(None, false);
     let (one, two) = (small_image("late-one", 30_000), small_image("late-two", 30_000));
     one.push_to(&source, "late/one", Some("1"));
@@ -130,8 +130,8 @@ fn e6_t36_a_stick_comes_late_is_pulled_and_put_back() {
     let host = edges().open.host().to_string();
     let (access, _) = edges().open.access("e6-late");
     let mut ci = Ci::new();
-    let whole = set("e6-late", "app", &host, &references, &access);
-    ci.commit(std::slice::from_ref(&whole));
+    let late = set("e6-late", "app", &host, &references, &access);
+    ci.commit(std::slice::from_ref(&late));
     let bundle = ci.bundle("e6-late", "e6-late", 1, &source);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e6-late");
@@ -139,34 +139,34 @@ fn e6_t36_a_stick_comes_late_is_pulled_and_put_back() {
     wait_not_ready("e6-late", "app", "WaitingForBundle");
 
     // Not a folder that fills: a file system that is mounted below the folder that the importer has.
-    let usb = site.stick().join("usb");
+    let usb = site.drive().join("usb");
     std::fs::create_dir_all(&usb).unwrap();
-    let stick = Stick::mount(&usb);
+    let drive = Drive::mount(&usb);
     site.insert_into(&usb, &bundle);
     wait_ready("e6-late", "app");
     wait_bundle("e6-late", "SafeToRemove", "True", None);
-    stick.pull();
+    drive.pull();
     wait_bundle("e6-late", "Complete", "False", None);
     let set_now = get("edgeimagesets", "e6-late", "app").unwrap();
-    assert_eq!(condition(&set_now, "Ready").unwrap().0, "True", "a set does not need the stick any more");
+    assert_eq!(condition(&set_now, "Ready").unwrap().0, "True", "a set does not need the drive any more");
 
-    apply(&whole);
+    apply(&late);
     let message = wait_not_ready("e6-late", "app", "WaitingForBundle");
-    wait_for("the set says which stick is wanted", PATIENCE, || {
+    wait_for("the set says which drive is wanted", TIMEOUT, || {
         let message = wait_not_ready("e6-late", "app", "WaitingForBundle");
         message.contains("e6-late").then_some(message)
     });
     assert!(!message.is_empty());
-    let _stick = Stick::mount(&usb);
+    let _drive = Drive::mount(&usb);
     site.insert_into(&usb, &bundle);
     wait_ready("e6-late", "app");
     edges().open.must_have("late/two", "1", &two);
 }
 
-/// A file system in memory, in the place of a USB stick.
-struct Stick<'a>(&'a std::path::Path);
+/// A file system in memory, in the place of a USB drive.
+struct Drive<'a>(&'a std::path::Path);
 
-impl<'a> Stick<'a> {
+impl<'a> Drive<'a> {
     fn mount(folder: &'a std::path::Path) -> Self {
         let status =
             Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "tmpfs"]).arg(folder).status();
@@ -176,14 +176,14 @@ impl<'a> Stick<'a> {
 
     /// As a person does: nothing may hold it any more.
     fn pull(self) {
-        wait_for("the stick can be unmounted", PATIENCE, || {
+        wait_for("the drive can be unmounted", TIMEOUT, || {
             Command::new("umount").arg(self.0).status().unwrap().success().then_some(())
         });
         std::mem::forget(self);
     }
 }
 
-impl Drop for Stick<'_> {
+impl Drop for Drive<'_> {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
     }

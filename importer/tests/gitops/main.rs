@@ -158,7 +158,7 @@ fn flux_and_fleet_wait_for_a_set_and_never_take_a_stale_or_missing_one_for_done(
     compare("kstatus", &lines("kstatus", &[], &objects), |case| case.kstatus.clone());
 }
 
-/// What Argo CD's Lua lacks; the check must do without.
+/// What Argo CD's Lua does not have; the check must do without.
 const ABSENT: &str = "string, io, math, debug, coroutine, dofile, loadfile, require = nil";
 
 #[test]

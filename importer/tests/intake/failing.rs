@@ -12,7 +12,7 @@ use crate::{COMPLETE, SAFE};
 
 /// Nothing is copied from it where the site wants it read to its end first, and nothing is recorded. The drive may recover.
 #[tokio::test(flavor = "multi_thread")]
-async fn t35_a_sector_that_cannot_be_read_is_said_with_its_place_and_the_media_are_read_again() {
+async fn t35_a_sector_that_cannot_be_read_is_reported_with_its_position_and_the_media_are_read_again() {
     let mut world = World::new();
     world.config.intake.check_first = true;
     let fails = Arc::new(AtomicBool::new(true));

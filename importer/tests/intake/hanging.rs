@@ -50,7 +50,7 @@ async fn t192_media_whose_reads_hang_keep_no_other_media_from_being_read_and_are
     assert!(stock.trouble.as_ref().unwrap().contains("usb1"), "sets say so, too: {stock:?}");
     let present = stock.bundles.iter().filter(|bundle| bundle.present).map(|bundle| bundle.name.as_str());
     assert_eq!(present.collect::<Vec<_>>(), ["c"], "nobody else is sent there");
-    // Another look at the folder, and all that follows it.
+    // Another scan of the folder, and all that follows it.
     std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
     world.condition("text", VERIFIED, "False", "NotABundle").await;
     assert_eq!(readers.load(Ordering::SeqCst), 1, "one thread waits there");
@@ -89,7 +89,7 @@ async fn a_file_that_was_replaced_while_it_was_read_is_not_verified_by_what_the_
     intake.missing(&[]);
     intake.stock(|stock| !stock.bundles.is_empty()).await;
     std::fs::rename(&other, &path).unwrap();
-    // A look at the folder that sees it.
+    // A scan of the folder that sees it.
     std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
     world.condition("text", VERIFIED, "False", "NotABundle").await;
     release.send(()).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `kill -9` after each side effect of an intake, and another one that goes on from what is stored.
+//! `kill -9` after each side effect of an intake, and another one that continues from what is stored.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

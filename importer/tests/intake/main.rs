@@ -65,13 +65,14 @@ async fn t26_two_bundles_are_verified_imported_and_may_be_pulled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t33_volumes_on_two_sticks_are_one_bundle_and_the_missing_one_is_named() {
+async fn t33_volumes_on_two_drives_are_one_bundle_and_the_missing_one_is_named() {
     let world = World::new();
     for folder in ["usb1", "usb2"] {
         std::fs::create_dir(world.at(folder)).unwrap();
     }
-    let whole = std::fs::read(world.make("prod-5.krs.tar", "", numbered(5), Some(&world.key)).await).unwrap();
-    let volumes = whole.chunks(100_000).collect::<Vec<_>>();
+    let content =
+        std::fs::read(world.make("prod-5.krs.tar", "", numbered(5), Some(&world.key)).await).unwrap();
+    let volumes = content.chunks(100_000).collect::<Vec<_>>();
     assert!(volumes.len() >= 2);
     std::fs::write(world.at("usb2/prod-5.krs.tar.001"), volumes[0]).unwrap();
     let mut intake = world.start();
@@ -222,7 +223,7 @@ async fn t42_one_wrong_byte_in_a_blob_withdraws_the_bundle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t42_damage_that_a_transfer_finds_withdraws_the_bundle_and_a_failing_medium_is_tried_again() {
+async fn t42_damage_that_a_transfer_finds_withdraws_the_bundle_and_failing_media_are_read_again() {
     let world = World::new();
     world.drop("prod-1.krs.tar", 1).await;
     let mut intake = world.start();
@@ -230,7 +231,7 @@ async fn t42_damage_that_a_transfer_finds_withdraws_the_bundle_and_a_failing_med
     intake.missing(&[world.image.digest]);
     intake.report(digest, false);
     let stock = intake.stock(|stock| stock.bundles.iter().all(|bundle| !bundle.present)).await;
-    assert_eq!(stock.bundles.len(), 1, "it is known what the medium holds");
+    assert_eq!(stock.bundles.len(), 1, "it is known what the media hold");
     intake.stock(|stock| stock.bundles.iter().any(|bundle| bundle.present)).await;
     intake.report(digest, true);
     world.condition("prod-1", VERIFIED, "False", "Damaged").await;
@@ -260,7 +261,7 @@ async fn t21_t38_a_file_that_grows_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t36_a_stick_that_is_pulled_and_put_back_goes_on_without_a_restart() {
+async fn t36_a_drive_that_is_pulled_and_put_back_continues_without_a_restart() {
     let world = World::new();
     std::fs::create_dir(world.at("usb1")).unwrap();
     let path = world.drop("prod-1.krs.tar", 1).await;
@@ -270,7 +271,7 @@ async fn t36_a_stick_that_is_pulled_and_put_back_goes_on_without_a_restart() {
     intake.stock(|stock| !stock.bundles.is_empty()).await;
     std::fs::rename(world.at("usb1"), world.at(".away")).unwrap();
     let stock = intake.stock(|stock| stock.bundles.iter().all(|bundle| !bundle.present)).await;
-    assert_eq!(stock.bundles.len(), 1, "people can be told which stick to insert");
+    assert_eq!(stock.bundles.len(), 1, "people can be told which drive to insert");
     let status = world.condition("prod-1", COMPLETE, "False", "MediaAbsent").await;
     assert!(status["message"].as_str().unwrap().contains("insert the media"), "{status}");
     std::fs::rename(world.at(".away"), world.at("usb1")).unwrap();
@@ -280,7 +281,7 @@ async fn t36_a_stick_that_is_pulled_and_put_back_goes_on_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_does_not_read_the_stick_again() {
+async fn a_restart_does_not_read_the_drive_again() {
     let world = World::new();
     let path = world.drop("prod-1.krs.tar", 1).await;
     let intake = world.start();

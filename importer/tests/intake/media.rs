@@ -247,7 +247,7 @@ async fn t132_media_in_another_port_are_the_same_image_bundle() {
         assert_eq!(world.at(all[0]["spec"]["file"].as_str().unwrap()), *to);
         intake.stop().await;
     }
-    assert_eq!(world.events("BundleVerified"), 1, "it is not read anew");
+    assert_eq!(world.events("BundleVerified"), 1, "it is not read again");
 }
 
 /// Both procedures of docs/operate.md, with the bundle that is not to count any more imported and its media away: a stolen
@@ -286,7 +286,7 @@ async fn t164_a_mark_that_a_person_removed_or_lowered_is_not_raised_again() {
         intake.missing(&[]);
         world.condition("prod-117", "Superseded", "False", "Newest").await;
         world.condition("prod-117", SAFE, "True", "Imported").await;
-        // Another look at the folder, and all that follows it.
+        // Another scan of the folder, and all that follows it.
         std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
         world.condition("text", "Verified", "False", "NotABundle").await;
         assert_eq!(mark(&world), lowered.then_some(117), "restart: {restart}");

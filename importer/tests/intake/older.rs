@@ -37,7 +37,7 @@ async fn t27_an_older_bundle_that_is_inserted_later_decides_nothing_and_holds_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t26_of_two_bundles_on_a_stick_each_is_judged_by_its_own_stream() {
+async fn t26_of_two_bundles_on_a_drive_each_is_judged_by_its_own_stream() {
     let world = World::new();
     let used = Mark {
         sequence: 100,

@@ -78,7 +78,7 @@ async fn t178_an_image_bundle_that_somebody_else_changed_or_deleted_is_written_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t253_what_is_still_needed_of_a_bundle_is_written_seldom_and_that_it_was_imported_at_once() {
+async fn t253_what_is_still_needed_of_a_bundle_is_written_rarely_and_that_it_was_imported_at_once() {
     let mut world = World::new();
     world.details = std::time::Duration::from_secs(30);
     world.drop("prod-4.krs.tar", 4).await;

@@ -115,7 +115,7 @@ async fn t36_media_that_are_pulled_while_they_are_read_to_their_end_are_absent_a
     let kept = pull(&world, "usb1");
     world.condition("a", COMPLETE, "False", "MediaAbsent").await;
     release.send(()).unwrap();
-    // Another look at the folder, after which the failure of the reader was taken in.
+    // Another scan of the folder, after which the failure of the reader was taken in.
     std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
     world.condition("text", VERIFIED, "False", "NotABundle").await;
     let status = world.condition("a", COMPLETE, "False", "MediaAbsent").await;

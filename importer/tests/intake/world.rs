@@ -36,7 +36,7 @@ use tokio::sync::{oneshot, watch};
 use crate::api::FakeApi;
 
 /// Longest time that anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Watches are not looked after while a test runs.
 const SELDOM: Pace = Pace {
@@ -225,8 +225,8 @@ impl World {
         let config = Arc::new(self.config.clone());
         let metrics = Metrics::new().0;
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
-        let (shelf, kept, measured) = (Arc::clone(&library), Arc::clone(&marks), metrics.clone());
-        let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
+        let (store, kept, measured) = (Arc::clone(&library), Arc::clone(&marks), metrics.clone());
+        let intake = Intake::new(config, client, events, metrics, store, faults, kept, demanded, stock);
         let intake = intake.with_verification(self.passes.clone()).with_details(self.details).with_watch(
             watches,
             Heartbeats::default(),
@@ -250,7 +250,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let result = tokio::time::timeout(PATIENCE, waiting).await;
+        let result = tokio::time::timeout(TIMEOUT, waiting).await;
         result.unwrap_or_else(|_| panic!("{name}: {:#?}", self.api.all("imagebundles")))
     }
 
@@ -267,7 +267,7 @@ impl World {
 impl Running {
     pub(crate) async fn stock(&mut self, wanted: impl Fn(&BundleInventory) -> bool) -> BundleInventory {
         let waiting =
-            tokio::time::timeout(PATIENCE, self.stock.wait_for(|stock| stock.scanned && wanted(stock)));
+            tokio::time::timeout(TIMEOUT, self.stock.wait_for(|stock| stock.scanned && wanted(stock)));
         let result = waiting.await.map(|stock| (**stock.unwrap()).clone());
         result.unwrap_or_else(|_| panic!("{:#?}", self.stock.borrow()))
     }

@@ -59,10 +59,10 @@ async fn t202_content_is_read_back_on_demand_where_no_interval_is_set() {
     assert_eq!(world.reason("x"), READY, "nobody asks for it");
     let mut woken = importer.wakeups(None);
     verify_content(&world, "shop", "x", "1");
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     tokio::time::timeout(Duration::from_secs(60), woken.next()).await.unwrap().unwrap();
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), "DigestMismatch");
 }
 
@@ -78,7 +78,7 @@ async fn t202_namespaces_take_turns_when_content_is_read_back() {
     verify_content(&world, "shop", "one", "1");
     world.wait(11);
     world.edge.clear_requests();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     while read(&world).len() < 5 {
         follow(&world, &importer, &mut woken).await;
     }
@@ -102,7 +102,7 @@ async fn t202_sets_of_one_namespace_that_wait_are_woken_one_after_the_other() {
     world.wait(11);
     world.edge.clear_requests();
     // All but the first wait.
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     world.set("c", &[2], |set| set["spec"]["suspend"] = json!(true));
     while !read(&world).iter().any(|repository| repository.ends_with("/shop/app3")) {
         follow(&world, &importer, &mut woken).await;
@@ -127,7 +127,7 @@ async fn t60_content_that_rotted_at_the_edge_is_found_when_it_is_read_back_and_c
     let until = async |wanted: &str| {
         let looking = async {
             while world.reason("x") != wanted {
-                world.look(&importer).await.unwrap();
+                world.reconcile(&importer).await.unwrap();
                 world.run_jobs();
                 world.wait(11);
                 tokio::task::yield_now().await;
@@ -146,7 +146,7 @@ async fn t60_content_that_rotted_at_the_edge_is_found_when_it_is_read_back_and_c
     // A restart does not take it for sound.
     let again = world.importer();
     world.wait(11);
-    world.look(&again).await.unwrap();
+    world.reconcile(&again).await.unwrap();
     assert_eq!(world.reason("x"), "DigestMismatch");
 
     assert!(world.edge.delete_blob(&layer));

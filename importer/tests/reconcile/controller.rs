@@ -19,7 +19,7 @@ use crate::api::{FakeApi, Snapshot, Trouble};
 use crate::world::{SETS, World};
 
 /// Longest time that anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// An API server that does not answer is noticed soon.
 const LIMITS: Limits = Limits { call: Duration::from_millis(300), silence: Duration::from_millis(600) };
 
@@ -66,7 +66,7 @@ fn start_at(world: &World, pace: Pace) -> Running {
 impl Running {
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
-        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+        tokio::time::timeout(TIMEOUT, self.task).await.unwrap().unwrap();
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+    tokio::time::timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 fn observed(world: &World, name: &str) -> i64 {
@@ -87,7 +87,7 @@ pub(crate) fn reconciles(world: &World) -> u64 {
     world.metrics.reconciliations.get()
 }
 
-pub(crate) async fn quiet(world: &World) -> u64 {
+pub(crate) async fn until_quiescent(world: &World) -> u64 {
     let mut before = u64::MAX;
     while before != reconciles(world) {
         before = reconciles(world);
@@ -107,11 +107,11 @@ async fn a_set_is_reconciled_when_its_spec_an_annotation_a_job_or_the_folder_cha
     world.run_jobs();
     until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
     // Its status was written: that wakes nobody.
-    let before = quiet(&world).await;
+    let before = until_quiescent(&world).await;
     let request = json!({"metadata": {"annotations": {"kuberegistrysync.io/reconcile-at": "1"}}});
     world.api.edit("kubectl", SETS, "shop", "x", &request);
     until("an annotation", || reconciles(&world) > before).await;
-    let before = quiet(&world).await;
+    let before = until_quiescent(&world).await;
     world.plug_in();
     until("the folder", || reconciles(&world) > before).await;
     world.set("x", &[0, 1], |_| {});
@@ -127,7 +127,7 @@ async fn a_watch_that_breaks_or_is_too_old_is_begun_again_and_no_change_is_lost(
     world.set("x", &[0], |_| {});
     let running = start(&world);
     until("the first reconcile", || observed(&world, "x") == 1).await;
-    for (generation, what) in ["410 at once", "410 when it goes on", "a restart"].into_iter().enumerate() {
+    for (generation, what) in ["410 at once", "410 when it continues", "a restart"].into_iter().enumerate() {
         let lists = || world.api.calls().iter().filter(|call| *call == "GET edgeimagesets").count();
         let before = lists();
         match generation {
@@ -229,7 +229,7 @@ async fn t148_a_namespace_that_cannot_be_watched_and_a_set_of_a_later_version_st
     let (_, reason, message) = world.condition("later", "Stalled").unwrap();
     assert_eq!(reason, "InvalidSpec");
     assert!(message.contains("Tape") && message.contains("update the importer"), "{message}");
-    // A sweep after all sets that can be read were looked at: the namespace that cannot may have more.
+    // A sweep after all sets that can be read were reconciled: the namespace that cannot may have more.
     world.set("deleted", &[], |_| {});
     until("every set that can be read", || world.demand().sets.len() == 3).await;
     world.api.remove(SETS, "shop", "deleted");
@@ -272,7 +272,7 @@ async fn restored(restore: impl Fn(&FakeApi, Snapshot)) {
     let pace = Pace { compare: Duration::from_millis(100), ..SELDOM };
     let running = start_at(&world, pace);
     until("the Jobs", || world.running().len() == 2).await;
-    quiet(&world).await;
+    until_quiescent(&world).await;
     let backup = world.api.snapshot();
     assert_eq!(world.reason("untouched"), "Copying");
     world.run_jobs();
@@ -326,12 +326,12 @@ async fn t182_a_set_of_which_nothing_seems_to_have_changed_is_reconciled_after_e
     until("a Job", || world.running().len() == 1).await;
     world.run_jobs();
     until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
-    let before = quiet(&world).await;
+    let before = until_quiescent(&world).await;
     let backup = world.api.snapshot();
     pass_versions(&world, 1000);
     // Seen by the watch, and no reason to reconcile.
     world.api.edit("x", SETS, "shop", "x", &json!({"metadata": {"labels": {"a": "b"}}}));
-    assert_eq!(quiet(&world).await, before);
+    assert_eq!(until_quiescent(&world).await, before);
     world.api.restore(backup);
     until("a reconcile", || reconciles(&world) > before).await;
     running.stop().await;
@@ -344,13 +344,13 @@ async fn t182_health_shows_a_watch_that_is_ahead_of_the_api_server_until_everyth
     let pace = Pace { compare: Duration::from_millis(50), limit: Duration::from_millis(1500), ..SELDOM };
     let running = start_at(&world, pace);
     until("the first reconcile", || observed(&world, "x") == 1).await;
-    quiet(&world).await;
+    until_quiescent(&world).await;
     let backup = world.api.snapshot();
     pass_versions(&world, 1000);
     world.set("x", &[0], |_| {});
     until("a watch that is ahead", || observed(&world, "x") == 2).await;
     assert_eq!(world.heartbeats.check(), Ok(()));
-    // Whole lists get no answer, and comparisons do.
+    // Complete lists get no answer, and comparisons do.
     world.api.trouble("LIST", SETS, Trouble::Hang, None);
     world.api.restore(backup);
     let failing =
@@ -374,7 +374,7 @@ async fn t182_everything_is_listed_again_from_time_to_time_and_no_set_is_reconci
     for job in world.api.all("jobs") {
         world.api.remove("jobs", "shop", job["metadata"]["name"].as_str().unwrap());
     }
-    let before = quiet(&world).await;
+    let before = until_quiescent(&world).await;
     let lists = || world.api.calls().iter().filter(|call| *call == "GET edgeimagesets").count();
     let listed = lists();
     until("three more lists", || lists() >= listed + 3).await;

@@ -42,14 +42,14 @@ async fn t73_with_a_set_its_running_jobs_go_and_the_registry_keeps_what_was_copi
     world.max_jobs = 1;
     world.set("x", &[0, 1], |set| set["spec"]["parallelism"] = 1.into());
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     // One image is there, a Job copies on, and another set waits for its place.
     let first = world.images.iter().find(|image| world.running()[0].1.targets[0].digest == image.digest);
     let first = first.unwrap();
     let copied = world.running()[0].1.targets[0].clone();
     first.push_to(&world.edge, copied.repository.as_str(), Some("1"));
     world.set("waits", &[2], |_| {});
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.running().len(), 1, "the set waits");
     let uid = world.object("x").metadata.uid.clone().unwrap();
     let needs = |name: &str| world.demand().sets.keys().any(|set| set.name == name);

@@ -36,7 +36,7 @@ async fn t185_what_fails_for_one_namespace_closes_the_registry_for_no_other() {
     world.set("x", &[0], |_| {});
     world.edge.fail(Matcher::any().path("/evil/"), What::Status(503, vec![], String::new()));
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let reason = |name: &str| world.condition_in("evil", name, "Ready").map(|(_, reason, _)| reason);
     assert_eq!(reason("e7").as_deref(), Some("RegistryBackOff"));
     assert_eq!((back_off(&world, &host, "evil"), back_off(&world, &host, "")), (1, 0));
@@ -51,12 +51,12 @@ async fn t186_a_registry_that_asks_for_a_pause_gets_it_and_the_pause_is_no_failu
     world.set("x", &[0], |_| {});
     let importer = world.importer();
     world.edge.fail(Matcher::any(), What::RetryAfter(429, 120));
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(back_off(&world, &host, "shop"), 1);
     world.edge.clear_requests();
     for _ in 0..11 {
         world.wait(10);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
     }
     assert!(world.edge.requests().is_empty(), "nobody asks it before the time");
     let (_, reason, message) = world.condition("x", "Ready").unwrap();
@@ -87,19 +87,19 @@ async fn t187_a_source_registry_that_fails_is_left_alone_and_its_connections_are
     }
     source.fail(Matcher::any(), What::Status(503, vec![], String::new()));
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, reason, message) = world.condition("s5", "Ready").unwrap();
     assert_eq!(reason, "RegistryBackOff", "{message}");
     assert_eq!(back_off(&world, &host, "shop"), 1);
     source.clear_requests();
     for _ in 0..4 {
         world.wait(5);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
     }
     assert!(source.requests().is_empty(), "nobody asks it during the pause");
     source.clear_faults();
     world.wait(15);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     world.settle(&importer).await;
     for n in 0..6 {
         assert_eq!(world.reason(&format!("s{n}")), READY);
@@ -125,7 +125,7 @@ async fn t188_sets_that_wait_for_a_secret_pass_the_place_for_a_job_on() {
     world.set("d-next", &[3], |_| {});
     let importer = world.importer();
     for _ in 0..3 {
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.wait(11);
     }
     assert_eq!(world.reason("b-quiet"), "SecretNotFound");
@@ -152,7 +152,7 @@ async fn t188_a_set_whose_reconcile_fails_passes_the_place_for_a_job_on() {
     }
     let importer = world.importer();
     for _ in 0..2 {
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.wait(11);
     }
     let mut events = importer.wakeups(None);

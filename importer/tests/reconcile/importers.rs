@@ -13,7 +13,7 @@ use crate::world::{SETS, World};
 
 const READY: &str = "SyncSuccessful";
 /// Longest time that anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const TIMES: Times = Times { duration: Duration::from_secs(1), renew: Duration::from_millis(20) };
 
 fn leases(world: &World, namespace: &str, holder: &str, served: &[&str]) -> Arc<Leases> {
@@ -62,11 +62,11 @@ async fn until_served(world: &World, importer: &Arc<Reconciler>, namespace: &str
     let waiting = async {
         while owner(world, "x") != namespace {
             renewed.acquire().await.unwrap();
-            world.look(importer).await.unwrap();
+            world.reconcile(importer).await.unwrap();
             tokio::time::sleep(TIMES.renew).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{}", world.status("x")));
+    tokio::time::timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("{}", world.status("x")));
 }
 
 #[tokio::test]
@@ -75,17 +75,17 @@ async fn t75_t179_one_of_two_importers_serves_a_set_until_its_lease_expires() {
     world.set("x", &[0], |_| {});
     let (first, first_lease) = importer(&mut world, "krs-a", &[]).await;
     let (second, second_lease) = importer(&mut world, "krs-b", &[]).await;
-    world.look(&first).await.unwrap();
+    world.reconcile(&first).await.unwrap();
     assert_eq!((owner(&world, "x").as_str(), world.reason("x").as_str()), ("krs-a", "Copying"));
     let before = world.api.version();
-    world.look(&second).await.unwrap();
+    world.reconcile(&second).await.unwrap();
     assert_eq!(world.api.version(), before, "the other one writes nothing");
     world.settle(&first).await;
     assert_eq!(world.reason("x"), READY);
     world.set("x", &[0, 1], |_| {});
     first_lease.acquire().await.unwrap();
     let before = world.api.version();
-    world.look(&second).await.unwrap();
+    world.reconcile(&second).await.unwrap();
     assert_eq!(world.api.version(), before, "whatever changes");
     assert!(world.running().is_empty());
 
@@ -93,23 +93,23 @@ async fn t75_t179_one_of_two_importers_serves_a_set_until_its_lease_expires() {
     until_served(&world, &second, "krs-b", &second_lease).await;
     assert!(!first_lease.is_held());
     let before = world.api.version();
-    world.look(&first).await.unwrap();
+    world.reconcile(&first).await.unwrap();
     assert_eq!(world.api.version(), before, "without its Lease it does nothing");
     // It was only cut off: it comes back, and the set stays where it is.
     first_lease.acquire().await.unwrap();
     second_lease.acquire().await.unwrap();
     let before = world.api.version();
-    world.look(&first).await.unwrap();
+    world.reconcile(&first).await.unwrap();
     assert_eq!(world.api.version(), before, "it is served");
     let settling = async {
         while world.reason("x") != READY {
             second_lease.acquire().await.unwrap();
-            world.look(&second).await.unwrap();
+            world.reconcile(&second).await.unwrap();
             world.run_jobs();
             world.wait(11);
         }
     };
-    tokio::time::timeout(PATIENCE, settling).await.unwrap();
+    tokio::time::timeout(TIMEOUT, settling).await.unwrap();
     assert_eq!(owner(&world, "x"), "krs-b");
 }
 
@@ -141,7 +141,7 @@ async fn t179_a_namespace_that_moves_from_one_importer_to_another_is_served_by_t
     // Its values change: it serves another namespace, and the second importer serves this one.
     let (_, first_lease) = importer(&mut world, "krs-a", &["bank"]).await;
     let (second, second_lease) = importer(&mut world, "krs-b", &["shop"]).await;
-    world.look(&second).await.unwrap();
+    world.reconcile(&second).await.unwrap();
     assert_eq!(owner(&world, "x"), "krs-b", "it need not wait for the Lease to expire");
     assert!(first_lease.is_held() && second_lease.is_held());
     world.settle(&second).await;
@@ -155,7 +155,7 @@ async fn t179_an_importer_that_does_not_exist_serves_no_set() {
     for nobody in ["krs-gone", "../../pods", "", "x".repeat(64).as_str()] {
         world.api.edit("tenant", SETS, "shop", "x", &json!({"status": {"importer": nobody}}));
         let (importer, _lease) = importer(&mut world, "krs-a", &[]).await;
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         assert_eq!(owner(&world, "x"), "krs-a", "{nobody}");
     }
 }
@@ -177,7 +177,7 @@ async fn t179_one_process_at_a_time_is_the_importer_of_a_namespace() {
             tokio::time::sleep(TIMES.renew).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    tokio::time::timeout(TIMEOUT, waiting).await.unwrap();
     assert!(!second.is_held(), "it knows that it may be replaced");
     assert_eq!(second.acquire().await.unwrap(), Attempt::HeldBy("pod-1".to_owned()));
     let lease = world.api.get("leases", "krs-a", "krs-importer").unwrap();
@@ -192,7 +192,7 @@ async fn t179_an_importer_without_its_lease_counts_no_success() {
     let mut world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let (importer, lease) = importer(&mut world, "krs-a", &[]).await;
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let success = &world.metrics.reconcile_success;
     success.set(0);
     importer.measure_success();
@@ -203,9 +203,9 @@ async fn t179_an_importer_without_its_lease_counts_no_success() {
             tokio::time::sleep(TIMES.renew).await;
         }
     };
-    tokio::time::timeout(PATIENCE, expiring).await.unwrap();
+    tokio::time::timeout(TIMEOUT, expiring).await.unwrap();
     success.set(0);
     importer.measure_success();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(success.get(), 0, "the alert must come");
 }

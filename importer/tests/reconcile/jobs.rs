@@ -16,7 +16,7 @@ use crate::world::{SETS, World};
 
 const READY: &str = "SyncSuccessful";
 /// Longest time that anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Jobs, and as many Pods, of somebody else.
 const FOREIGN: usize = 60;
 /// Bytes of metadata and of content of each of them.
@@ -58,16 +58,16 @@ fn put_foreign(world: &World, set: &str) {
 }
 
 #[tokio::test]
-async fn t173_large_jobs_and_pods_of_others_with_our_labels_are_never_read_whole() {
+async fn t173_large_jobs_and_pods_of_others_with_our_labels_are_never_read_in_full() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     put_foreign(&world, "x");
     // While its Job runs, after a restart, when it ends, and afterwards.
     world.wait(31);
-    world.look(&importer).await.unwrap();
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     let own = jobs_in(&world, "shop").into_iter().find(|job| job["status"].is_null()).unwrap();
     assert!(own["metadata"]["name"].is_string());
     for image in &world.images {
@@ -97,10 +97,10 @@ async fn t177_of_a_job_whose_end_is_accounted_for_nothing_is_read_and_its_name_i
     assert_eq!(world.reason("x"), READY);
     // After a restart, too.
     for importer in [Arc::clone(&importer), world.importer()] {
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.api.fail(None);
         world.wait(60);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         assert_eq!(world.api.calls(), Vec::<String>::new(), "a reconcile of a set that is Ready");
     }
     // What is copied again while the first Job still exists gets another name.
@@ -117,7 +117,7 @@ async fn t177_of_a_job_whose_end_is_accounted_for_nothing_is_read_and_its_name_i
     world.api.remove("jobs", "shop", &first);
     world.api.mend();
     world.wait(2 * 3600);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert!(jobs_in(&world, "shop").is_empty(), "the other one is made up for");
     let state =
         world.api.all("configmaps").into_iter().find(|map| !map["data"]["state.json"].is_null()).unwrap();
@@ -133,7 +133,7 @@ async fn t209_jobs_that_succeeded_are_deleted_once_their_result_is_kept_and_othe
         world.set(name, &[n], |_| {});
     }
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let job_of = |set: &str| {
         let named = jobs_in(&world, "shop").into_iter();
         let found = named.filter(|job| job["metadata"]["labels"]["kuberegistrysync.io/set"] == set);
@@ -155,16 +155,16 @@ async fn t209_jobs_that_succeeded_are_deleted_once_their_result_is_kept_and_othe
     world.end(&good, "Complete", "");
     // Before that, its result is kept.
     world.api.trouble("PATCH", "configmaps", Trouble::Status(500, "InternalError", "not now"), None);
-    let _ = world.look(&importer).await;
+    let _ = world.reconcile(&importer).await;
     assert_eq!(jobs_in(&world, "shop").len(), 3);
     world.api.mend();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!((world.reason("good").as_str(), world.reason("poor").as_str()), (READY, READY));
     assert_eq!(names.map(|name| job_of(name).len()), [0, 1, 1]);
     // The name is not used again, since another process may not know yet that it is free.
     world.edge.delete_manifest("shop/app0", &world.images[0].digest.to_string());
     world.wait(700);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert!(job_of("good")[0].ends_with("-2"), "{:?}", job_of("good"));
 }
 
@@ -178,7 +178,7 @@ async fn cut_off(world: &World, call: &str, future: impl Future) {
     };
     tokio::select! {
         _ = future => panic!("it ended"),
-        asked = tokio::time::timeout(PATIENCE, asked) => asked.unwrap(),
+        asked = tokio::time::timeout(TIMEOUT, asked) => asked.unwrap(),
     }
 }
 
@@ -222,7 +222,7 @@ async fn t176_a_set_whose_jobs_are_created_slowly_makes_no_other_set_wait_and_ke
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asked).await.unwrap();
+    tokio::time::timeout(TIMEOUT, asked).await.unwrap();
     let other = reconcile(world.object("y"), Arc::clone(&importer));
     tokio::time::timeout(Duration::from_secs(10), other).await.unwrap().unwrap();
     let repositories = world.running().into_iter().flat_map(|(_, task)| task.targets);
@@ -232,19 +232,19 @@ async fn t176_a_set_whose_jobs_are_created_slowly_makes_no_other_set_wait_and_ke
 }
 
 #[tokio::test]
-async fn t175_jobs_that_may_not_be_read_are_said_by_their_set_and_hold_up_nothing_else() {
+async fn t175_jobs_that_may_not_be_read_are_reported_by_their_set_and_hold_up_nothing_else() {
     let log = Log::capture();
     let world = World::new(2, Auth::None);
     world.set_in("evil", "x", &[0], |_| {});
     world.set("mine", &[1], |_| {});
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     assert_eq!(jobs_in(&world, "evil").len(), 1);
     let refusal = "jobs.batch is forbidden";
     world.api.trouble_in("evil", "", "jobs", Trouble::Status(403, "Forbidden", refusal));
     let importer = world.importer();
     log.take();
     for _ in 0..3 {
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.wait(31);
     }
     let (_, reason, message) = world.condition_in("evil", "x", "Stalled").unwrap();
@@ -261,7 +261,7 @@ async fn t175_jobs_that_may_not_be_read_are_said_by_their_set_and_hold_up_nothin
     assert_eq!(jobs_in(&world, "evil").len(), 1, "nothing is created or deleted blindly");
     world.images[1].push_to(&world.edge, "shop/app1", Some("1"));
     world.wait(700);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("mine"), READY);
     world.api.mend();
     world.wait(31);
@@ -280,7 +280,7 @@ async fn t176_a_secret_that_all_images_of_a_set_name_is_read_once_in_a_reconcile
         "secrets",
         json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
-            "metadata": {"name": "login", "namespace": "shop",
+            "metadata": {"name": "credentials", "namespace": "shop",
                 "annotations": {"kuberegistrysync.io/registry-hosts": host}},
             "data": {"username": "dQ==", "password": "cA=="},
         }),
@@ -289,10 +289,10 @@ async fn t176_a_secret_that_all_images_of_a_set_name_is_read_once_in_a_reconcile
         set["spec"]["source"] = json!("Registry");
         for n in 0..6 {
             let image = format!("{host}/app{n}:1@{}", world.images[n].digest);
-            set["spec"]["images"][n] = json!({"image": image, "sourceClientSecretName": "login"});
+            set["spec"]["images"][n] = json!({"image": image, "sourceClientSecretName": "credentials"});
         }
     });
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     assert_eq!(world.running().len(), 2, "{:?}", world.condition("x", "Ready"));
     assert_eq!(world.api.calls().iter().filter(|call| *call == "GET secrets").count(), 1);
 }

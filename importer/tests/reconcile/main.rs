@@ -45,7 +45,7 @@ async fn a_new_set_becomes_ready_and_an_idle_one_costs_next_to_nothing() {
     let world = World::new(3, Auth::None);
     world.set("x", &[0, 1, 2], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), "Copying");
     assert_eq!(world.status("x")["observedGeneration"], 1);
     world.settle(&importer).await;
@@ -56,11 +56,11 @@ async fn a_new_set_becomes_ready_and_an_idle_one_costs_next_to_nothing() {
     assert_eq!(world.api.all("events").len(), 2, "Copying and SyncComplete, once each");
     world.api.fail(None);
     world.wait(60);
-    world.look(&importer).await.unwrap();
-    assert_eq!(world.api.calls(), Vec::<String>::new(), "a look at a set that is Ready");
+    world.reconcile(&importer).await.unwrap();
+    assert_eq!(world.api.calls(), Vec::<String>::new(), "a reconcile of a set that is Ready");
 }
 
-/// The process dies at every call in turn, before and after its effect; another one goes on.
+/// The process dies at every call in turn, before and after its effect; another one continues.
 #[tokio::test]
 async fn t67_whatever_call_the_importer_dies_at_the_same_end_is_reached() {
     for n in 0..40 {
@@ -71,7 +71,7 @@ async fn t67_whatever_call_the_importer_dies_at_the_same_end_is_reached() {
             let mut importer = world.importer();
             let mut jobs = std::collections::BTreeSet::new();
             for _ in 0..12 {
-                if world.look(&importer).await.is_err() {
+                if world.reconcile(&importer).await.is_err() {
                     importer = world.importer();
                 }
                 jobs.extend(world.running().into_iter().map(|(name, _)| name));
@@ -97,16 +97,16 @@ async fn a_spec_that_changes_leaves_running_copies_alone_and_ends_those_that_nob
     let world = World::new(3, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let first = world.running();
     world.set("x", &[0, 1], |_| {});
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let both = world.running();
     assert!(both.len() == 2 && both.contains(&first[0]), "{both:?}");
     world.set("x", &[1], |_| {});
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let rest = world.running();
     assert!(rest.len() == 1 && rest[0].0 != first[0].0, "{rest:?}");
     world.settle(&importer).await;
@@ -138,12 +138,12 @@ async fn t80_a_job_that_was_deleted_before_anybody_saw_its_end_is_not_run_again(
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let name = world.running().remove(0).0;
     world.run_jobs();
     world.api.remove("jobs", "shop", &name);
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), READY);
     assert!(world.api.all("jobs").is_empty());
 }
@@ -158,7 +158,7 @@ async fn t61_a_layer_that_the_registry_lost_is_found_and_copied_again() {
     let layer = world.images[0].blobs.last().unwrap().0;
     assert!(world.edge.delete_blob(&layer));
     world.wait(25 * 3600);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_ne!(world.reason("x"), READY);
     world.settle(&importer).await;
     assert_eq!(world.reason("x"), READY);
@@ -178,7 +178,7 @@ async fn t122_the_bundle_stays_in_the_status_when_the_jobs_are_deleted() {
     }
     for importer in [importer, world.importer()] {
         world.wait(3600);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         assert_eq!(world.status("x")["bundle"], bundle);
         assert_eq!(world.condition("x", "BundleVerified").unwrap().0, "True");
     }
@@ -188,7 +188,7 @@ async fn t122_the_bundle_stays_in_the_status_when_the_jobs_are_deleted() {
 async fn nothing_is_done_for_a_suspended_set() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |set| set["spec"]["suspend"] = json!(true));
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     assert_eq!(world.reason("x"), "Suspended");
     assert!(world.api.all("jobs").is_empty() && world.edge.requests().is_empty());
 }
@@ -203,7 +203,7 @@ async fn t79_a_set_that_is_older_than_the_rules_is_reported_not_a_crash() {
         });
     }
     world.set("text", &[0], |set| set["spec"]["destinationRegistry"] = json!("${EDGE}"));
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     for name in ["scheme", "variable", "empty", "text"] {
         assert_eq!(world.condition(name, "Stalled").unwrap().1, "InvalidSpec", "{name}");
         assert_eq!(world.status(name)["observedGeneration"], 1);
@@ -217,7 +217,7 @@ async fn t124_each_decision_about_a_set_is_one_line_of_the_log_and_what_does_not
     let (world, log) = (World::new(2, Auth::None), Log::capture());
     world.set("x", &[0, 1], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let lines = log.take();
     let created = lines.iter().filter(|line| line["message"] == "copy Job created").collect::<Vec<_>>();
     assert_eq!(created.len(), 2, "{lines:?}");
@@ -225,13 +225,13 @@ async fn t124_each_decision_about_a_set_is_one_line_of_the_log_and_what_does_not
     let waits = lines.iter().filter(|line| line["reason"] == "Copying").collect::<Vec<_>>();
     assert_eq!((waits.len(), &waits[0]["kind"], &waits[0]["name"]), (1, &json!("EdgeImageSet"), &json!("x")));
     assert_eq!(lines.len(), 3, "{lines:?}");
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(log.take(), Vec::<serde_json::Value>::new(), "nothing changed");
     let failing = world.running().remove(0).0;
     world.end(&failing, "Failed", "BackoffLimitExceeded");
     world.run_jobs();
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let lines = log.take();
     let of_job =
         |text: &str| lines.iter().filter(|line| line["message"].as_str().unwrap().starts_with(text)).count();
@@ -242,7 +242,7 @@ async fn t124_each_decision_about_a_set_is_one_line_of_the_log_and_what_does_not
     let lines = log.take();
     assert_eq!(lines.iter().filter(|line| line["reason"] == "SyncComplete").count(), 1, "{lines:?}");
     world.wait(60);
-    world.look(&importer).await.unwrap();
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     assert_eq!(log.take(), Vec::<serde_json::Value>::new(), "a restart decides nothing new");
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::Trouble;
 use crate::world::{SETS, World};
 
-/// A site whose stick decides tags.
+/// A site whose drive decides tags.
 fn site() -> World {
     let mut world = World::new(2, Auth::None);
     world.bare = true;
@@ -29,16 +29,16 @@ fn set(world: &World, change: impl FnOnce(&mut Value)) {
     });
 }
 
-/// Looks at the set as often as it takes until nothing changes, and answers whether media wait for it.
+/// Reconciles the set as often as it takes until nothing changes, and answers whether media wait for it.
 async fn holds_media(world: &World, importer: &Arc<Reconciler>) -> bool {
     for _ in 0..3 {
-        world.look(importer).await.unwrap();
+        world.reconcile(importer).await.unwrap();
         world.wait(61);
     }
     let sets = world.stored().iter().map(|stored| stored.set()).collect::<Vec<_>>();
     importer.retain(&sets, true);
     let demand = world.demand();
-    assert!(demand.complete, "nothing is safe to remove before every set was looked at");
+    assert!(demand.complete, "nothing is safe to remove before every set was reconciled");
     let holds = demand.sets.values().map(|set| {
         let all = [set.missing.is_empty(), !set.follows_bundles, set.copying_from.is_empty()];
         assert!(all.iter().all(|none| *none == all[0]), "{set:?}");
@@ -120,7 +120,7 @@ async fn t130_a_set_that_is_being_deleted_holds_no_media() {
 #[tokio::test]
 async fn t130_a_set_whose_secret_the_importer_may_not_read_holds_no_media() {
     let world = site();
-    set(&world, |set| set["spec"]["destinationClientSecretName"] = json!("login"));
+    set(&world, |set| set["spec"]["destinationClientSecretName"] = json!("credentials"));
     world.api.trouble("GET", "secrets", Trouble::Status(403, "Forbidden", "no Role"), None);
     let importer = world.importer();
     assert!(!holds_media(&world, &importer).await);
@@ -131,14 +131,14 @@ async fn t130_a_set_whose_secret_the_importer_may_not_read_holds_no_media() {
         "secrets",
         json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
-            "metadata": {"name": "login", "namespace": "shop"},
+            "metadata": {"name": "credentials", "namespace": "shop"},
             "data": {"username": "dQ==", "password": "cA=="},
         }),
     );
     assert!(holds_media(&world, &importer).await);
 }
 
-/// An older stick than the one that was used last is put in, and nothing else is there.
+/// An older drive than the one that was used last is put in, and nothing else is there.
 #[tokio::test]
 async fn t27_a_set_that_waits_takes_nothing_from_an_older_bundle_and_says_which_it_waits_for() {
     let mut world = site();

@@ -4,7 +4,7 @@
 use krs_testing::registry::Auth;
 use serde_json::{Value, json};
 
-use crate::controller::{Running, quiet, reconciles, start, until};
+use crate::controller::{Running, reconciles, start, until, until_quiescent};
 use crate::world::{SETS, World};
 
 /// Says of a status that all is well, and more that only the importer may say or that nobody should.
@@ -50,7 +50,7 @@ async fn copying(world: &World) -> (Running, Value) {
     let running = start(world);
     until("a Job", || world.reason("x") == "Copying").await;
     // The status names the bundle once the Job was seen.
-    quiet(world).await;
+    until_quiescent(world).await;
     (running, status(world))
 }
 
@@ -94,7 +94,7 @@ async fn t178_two_writers_of_one_status_make_no_storm() {
     forge(&world, &forged(&right));
     until("the right status", || status(&world) == right).await;
     let writes = || world.api.calls().iter().filter(|call| *call == "PATCH edgeimagesets/status").count();
-    quiet(&world).await;
+    until_quiescent(&world).await;
     let before = writes();
     for n in 0..30 {
         let mut status = forged(&right);
@@ -102,12 +102,12 @@ async fn t178_two_writers_of_one_status_make_no_storm() {
         forge(&world, &status);
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    quiet(&world).await;
+    until_quiescent(&world).await;
     assert_eq!(writes(), before, "the importer's clock stands still");
-    // One more change here could come behind the repair, and would wait for this clock once more.
+    // One more change here could come behind the repair, and would wait for this clock again.
     world.wait(5);
     until("the right status after a while", || status(&world) == right).await;
-    quiet(&world).await;
+    until_quiescent(&world).await;
     assert!(writes() <= before + 2, "{} writes", writes() - before);
     running.stop().await;
 }
@@ -120,13 +120,13 @@ async fn t178_a_status_that_was_right_at_the_start_is_put_right_as_well() {
     // While nothing runs, the next reconcile is far away.
     world.run_jobs();
     until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
-    quiet(&world).await;
+    until_quiescent(&world).await;
     running.stop().await;
     let writes = || world.api.calls().iter().filter(|call| *call == "PATCH edgeimagesets/status").count();
-    let (before, looked) = (writes(), quiet(&world).await);
+    let (before, looked) = (writes(), until_quiescent(&world).await);
     let running = start(&world);
     until("a reconcile", || reconciles(&world) > looked).await;
-    quiet(&world).await;
+    until_quiescent(&world).await;
     assert_eq!(writes(), before, "it was right");
     let right = status(&world);
     forge(&world, &forged(&right));
@@ -137,10 +137,10 @@ async fn t178_a_status_that_was_right_at_the_start_is_put_right_as_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t178_the_status_of_a_set_that_waits_for_a_secret_is_put_right_as_well() {
     let world = World::new(1, Auth::basic("u", "right"));
-    world.set("x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
+    world.set("x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("credentials"));
     let running = start(&world);
     until("the reason", || world.reason("x") == "SecretNotFound").await;
-    quiet(&world).await;
+    until_quiescent(&world).await;
     let right = status(&world);
     forge(&world, &forged(&right));
     until("the right status", || status(&world) == right).await;

@@ -51,7 +51,7 @@ async fn t151_jobs_that_the_importer_did_not_create_stop_nobody() {
         world.set_in("evil", "x", &[0], |set| set["spec"]["suspend"] = json!(true));
         world.set("mine", &[0], |set| set["spec"]["suspend"] = json!(true));
         let mut importer = world.importer();
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         for n in 0..8 {
             let (name, suspend) = (format!("forged{n}"), n % 2 == 0);
             world.api.put("jobs", forged(&world, &name, ("evil", "x"), "shop/app0", suspend));
@@ -68,10 +68,10 @@ async fn t151_jobs_that_the_importer_did_not_create_stop_nobody() {
         if restarted {
             importer = world.importer();
         }
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.set("mine", &[0], |_| {});
         world.wait(11);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         let jobs = world.api.all("jobs");
         assert_eq!(jobs_of(&jobs, "shop").len(), 1, "{:?}", world.condition("mine", "Ready"));
         assert_eq!(jobs_of(&jobs, "evil").len(), 16, "they are left alone");
@@ -87,14 +87,14 @@ async fn t151_a_suspended_job_takes_no_place_and_no_repository_from_others() {
         set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
     });
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let mut job = world.api.all("jobs").remove(0);
     job["spec"]["suspend"] = json!(true);
     world.api.put("jobs", job.clone());
     world.set("mine", &[0], |_| {});
     for _ in 0..3 {
         world.wait(31);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
     }
     let jobs = world.api.all("jobs");
     assert_eq!((jobs_of(&jobs, "shop").len(), jobs_of(&jobs, "evil").len()), (1, 1), "{jobs:#?}");
@@ -107,7 +107,7 @@ async fn t151_a_job_in_the_way_is_named_and_the_next_attempt_has_another_name() 
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let ours = world.api.all("jobs").remove(0);
     let name = ours["metadata"]["name"].as_str().unwrap().to_owned();
     // Somebody replaces it by another one, with the same nonce.
@@ -116,7 +116,7 @@ async fn t151_a_job_in_the_way_is_named_and_the_next_attempt_has_another_name() 
     theirs["metadata"]["uid"] = json!("another");
     world.api.put("jobs", theirs);
     world.wait(31);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, reason, message) = world.condition("x", "Ready").unwrap();
     assert_eq!(reason, "JobRejected", "{message}");
     assert!(message.contains(&name) && message.contains("did not create"), "{message}");
@@ -129,7 +129,7 @@ async fn t151_a_job_in_the_way_is_named_and_the_next_attempt_has_another_name() 
 async fn of_0_1() -> World {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     let mut job = world.api.all("jobs").remove(0);
     job["metadata"]["annotations"].as_object_mut().unwrap().remove("kuberegistrysync.io/nonce");
     world.api.put("jobs", job);
@@ -156,11 +156,11 @@ async fn t161_jobs_of_0_1_are_adopted_once_a_spec_is_valid_again() {
     let world = of_0_1().await;
     world.set("x", &[0], |set| set["spec"]["destinationRegistry"] = json!("${EDGE}"));
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(reason(&world, "shop", "x"), "InvalidSpec");
     world.set("x", &[0], |_| {});
     world.wait(31);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), ("Copying", 1));
     world.settle(&importer).await;
     assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), (READY, 0));
@@ -176,7 +176,7 @@ async fn t162_media_do_not_wait_for_a_job_that_is_suspended() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert!(copies(&world));
     let job = world.api.all("jobs").remove(0);
     let suspend = |suspend: bool| {
@@ -186,11 +186,11 @@ async fn t162_media_do_not_wait_for_a_job_that_is_suspended() {
     };
     suspend(true);
     world.wait(31);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert!(!copies(&world), "a suspended Job reads nothing");
     suspend(false);
     world.wait(31);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert!(copies(&world));
 }
 
@@ -200,13 +200,13 @@ async fn t162_media_and_places_are_free_once_the_jobs_of_a_set_that_a_finalizer_
     world.max_jobs = 1;
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let mut set = world.api.get(SETS, "shop", "x").unwrap();
     set["metadata"]["deletionTimestamp"] = json!(world.now().to_string());
     set["metadata"]["finalizers"] = json!(["example.com/keep"]);
     world.api.put(SETS, set);
     world.set("next", &[1], |_| {});
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert!(copies(&world) && world.running().len() == 1, "its Job still reads");
     let again = reconcile(world.object("x"), Arc::clone(&importer)).await.unwrap();
     assert_ne!(again, Action::await_change(), "the event of the Job's end may be lost");
@@ -214,7 +214,7 @@ async fn t162_media_and_places_are_free_once_the_jobs_of_a_set_that_a_finalizer_
     let again = reconcile(world.object("x"), Arc::clone(&importer)).await.unwrap();
     assert_eq!(again, Action::await_change());
     assert!(!copies(&world), "nothing reads the media");
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.running().len(), 1, "its place is free");
 }
 
@@ -225,8 +225,8 @@ async fn t82_t151_running_jobs_of_0_1_are_adopted_at_the_update() {
     let importer = world.importer();
     for _ in 0..3 {
         world.wait(31);
-        world.look(&importer).await.unwrap();
-        assert_eq!(world.api.all("jobs").len(), 1, "its Job goes on, and no second one copies the same");
+        world.reconcile(&importer).await.unwrap();
+        assert_eq!(world.api.all("jobs").len(), 1, "its Job continues, and no second one copies the same");
     }
     world.settle(&importer).await;
     assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), (READY, 0));
@@ -240,12 +240,12 @@ async fn t152_a_namespace_cannot_take_all_places_for_jobs() {
     world.set_in("evil", "x", &(2..12).collect::<Vec<_>>(), |set| set["spec"]["parallelism"] = json!(16));
     let importer = world.importer();
     for _ in 0..3 {
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.wait(31);
     }
     assert!(jobs_of(&world.api.all("jobs"), "evil").len() <= 4, "its Jobs hang");
     world.set("mine", &[0], |_| {});
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(jobs_of(&world.api.all("jobs"), "shop").len(), 2);
 }
 
@@ -257,15 +257,15 @@ async fn t155_a_job_that_hangs_keeps_a_repository_from_other_namespaces_for_some
         set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
     });
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let mut job = world.api.all("jobs").remove(0);
     job["metadata"]["creationTimestamp"] = json!(world.now().to_string());
     world.api.put("jobs", job);
     world.set("mine", &[0], |_| {});
     world.wait(61);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert!(jobs_of(&world.api.all("jobs"), "shop").is_empty(), "one Job at a time writes to a repository");
     world.wait(600);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(jobs_of(&world.api.all("jobs"), "shop").len(), 1, "{:?}", world.condition("mine", "Ready"));
 }

@@ -12,7 +12,7 @@ async fn a_destination_that_the_site_does_not_allow_is_never_spoken_to() {
     let mut world = World::new(1, Auth::None);
     world.allowed = vec![krs_importer::model::config::AllowedDestination::Any("edge.example".to_owned())];
     world.set("x", &[0], |_| {});
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     let stalled = world.condition("x", "Stalled").unwrap();
     assert_eq!(stalled.1, "DestinationNotAllowed");
     assert!(stalled.2.contains("allowedDestinations"), "{}", stalled.2);
@@ -27,15 +27,15 @@ async fn t183_what_the_site_forbids_about_tls_is_never_done() {
         let mut world = World::new(1, Auth::None);
         world.config = format!("destinationTLS: {{{value}: false}}\n");
         world.set("x", &[0], |set| set["spec"]["destinationTLS"] = json!({field: true}));
-        world.look(&world.importer()).await.unwrap();
+        world.reconcile(&world.importer()).await.unwrap();
         let stalled = world.condition("x", "Stalled").unwrap();
         assert_eq!(stalled.1, "InsecureDestinationNotAllowed");
         assert!(stalled.2.contains(field) && stalled.2.contains(value), "{}", stalled.2);
         assert!(world.edge.requests().is_empty() && world.api.all("jobs").is_empty());
-        // What is not forbidden, and what is not asked for, goes on.
+        // What is not forbidden, and what is not asked for, continues.
         let other = if field == "plainHTTP" { "allowInsecureSkipVerify" } else { "allowPlainHTTP" };
         world.config = format!("destinationTLS: {{{other}: false}}\n");
-        world.look(&world.importer()).await.unwrap();
+        world.reconcile(&world.importer()).await.unwrap();
         assert!(world.condition("x", "Stalled").is_none(), "{field}");
     }
 }
@@ -45,7 +45,7 @@ async fn t57_loopback_is_never_a_destination_even_where_it_is_allowed() {
     let mut world = World::new(1, Auth::None);
     world.deny_list = DenyList::new(|address| krs_importer::model::policy::forbidden(address, None));
     world.set("x", &[0], |_| {});
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     let stalled = world.condition("x", "Stalled").unwrap();
     assert_eq!(stalled.1, "DestinationNotAllowed");
     assert!(stalled.2.contains("loopback"), "{}", stalled.2);

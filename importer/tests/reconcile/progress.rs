@@ -19,10 +19,10 @@ async fn copying() -> (World, Arc<Reconciler>) {
     let world = World::new(IMAGES, Auth::None);
     world.set("x", &(0..IMAGES).collect::<Vec<_>>(), |set| set["spec"]["parallelism"] = json!(1));
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.running().len(), 1);
     set_status(&world, &world.running()[0].0, json!({"active": 1, "ready": 1}));
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     world.edge.clear_requests();
     (world, importer)
 }
@@ -43,7 +43,7 @@ fn arrive(world: &World, n: usize) {
 async fn asked_in(world: &World, importer: &Arc<Reconciler>, seconds: i64) -> usize {
     for _ in 0..seconds {
         world.wait(1);
-        world.look(importer).await.unwrap();
+        world.reconcile(importer).await.unwrap();
     }
     let requests = world.edge.requests();
     world.edge.clear_requests();
@@ -102,7 +102,7 @@ async fn t269_at_the_end_of_a_job_only_what_was_not_present_before_is_verified()
     arrive(&world, order[0]);
     world.end(&world.running()[0].0, "Complete", "");
     world.edge.clear_requests();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), READY);
     let requests = world.edge.requests();
     let manifests = requests.iter().filter(|request| request.path.contains("/manifests/"));
@@ -145,7 +145,7 @@ async fn t241_images_that_a_registry_refuses_are_counted_by_reason_until_they_ar
     let job = world.running()[0].0.clone();
     put_pod(&world, &job, 0, &ended(9, "Error", &report.to_string()));
     world.end(&job, "Failed", "BackoffLimitExceeded");
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!((counted("RegistryReadOnly"), counted("RegistryFull")), (Some(1), Some(IMAGES as i64 - 1)));
     assert_eq!(world.reason("x"), "RegistryReadOnly");
     world.wait(600);

@@ -13,12 +13,12 @@ async fn t83_a_job_that_the_api_server_refuses_is_reported_in_its_words_and_trie
     world.set("x", &[0], |_| {});
     world.api.refuse("jobs", Some("exceeded quota: team"));
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, reason, message) = world.condition("x", "Ready").unwrap();
     assert_eq!(reason, "JobRejected");
     assert!(message.contains("exceeded quota: team"), "{message}");
     world.wait(2);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), "JobRejected", "while it waits, too");
     world.api.refuse("jobs", None);
     world.wait(700);
@@ -33,7 +33,7 @@ async fn t121_a_refused_job_that_copies_from_a_bundle_is_created_again_with_a_gr
     world.api.refuse("jobs", Some("admission webhook denied the request"));
     let importer = world.importer();
     for _ in 0..60 {
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.wait(5);
     }
     // Two Jobs; each is tried after 10, 20, 40 s, and then each minute.
@@ -47,7 +47,7 @@ async fn t83_a_job_whose_pod_is_refused_is_reported_in_the_words_of_the_api_serv
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let job = world.api.get("jobs", "shop", &world.running()[0].0).unwrap();
     world.api.put(
         "coreevents",
@@ -57,7 +57,7 @@ async fn t83_a_job_whose_pod_is_refused_is_reported_in_the_words_of_the_api_serv
         }),
     );
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, reason, message) = world.condition("x", "Ready").unwrap();
     assert_eq!(reason, "JobRejected");
     assert!(message.contains("violates PodSecurity"), "{message}");
@@ -69,7 +69,7 @@ async fn t83_the_last_of_many_events_says_whether_the_pods_of_a_job_are_refused(
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let job = world.api.get("jobs", "shop", &world.running()[0].0).unwrap();
     let event = |n: usize, reason: &str, message: &str| {
         world.wait(1);
@@ -83,27 +83,27 @@ async fn t83_the_last_of_many_events_says_whether_the_pods_of_a_job_are_refused(
         );
     };
     (0..12).for_each(|n| event(n, "FailedCreate", &format!("exceeded quota {n}")));
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, reason, message) = world.condition("x", "Ready").unwrap();
     assert_eq!(reason, "JobRejected");
     assert!(message.contains("exceeded quota 11"), "{message}");
     event(12, "SuccessfulCreate", "Created pod");
     world.wait(31);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, reason, message) = world.condition("x", "Ready").unwrap();
     assert_eq!(reason, "Copying", "{message}");
     event(13, "FailedCreate", "exceeded quota again");
     world.wait(31);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), "JobRejected");
 }
 
 #[tokio::test]
-async fn t143_a_pod_that_waits_for_a_volume_is_said_in_the_words_of_the_kubelet() {
+async fn t143_a_pod_that_waits_for_a_volume_is_reported_in_the_words_of_the_kubelet() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let name = world.running()[0].0.clone();
     let mut job = world.api.get("jobs", "shop", &name).unwrap();
     let labels = job["spec"]["template"]["metadata"]["labels"].clone();
@@ -118,7 +118,11 @@ async fn t143_a_pod_that_waits_for_a_volume_is_said_in_the_words_of_the_kubelet(
     world.api.put("pods", pod);
     let uid = world.api.get("pods", "shop", "pod").unwrap()["metadata"]["uid"].clone();
     for (n, reason, message) in [
-        (1, "FailedMount", "MountVolume.SetUp failed for volume \"destination\": secret \"login\" not found"),
+        (
+            1,
+            "FailedMount",
+            "MountVolume.SetUp failed for volume \"destination\": secret \"credentials\" not found",
+        ),
         (2, "Scheduled", "assigned"),
     ] {
         world.api.put(
@@ -132,12 +136,12 @@ async fn t143_a_pod_that_waits_for_a_volume_is_said_in_the_words_of_the_kubelet(
     job["metadata"]["creationTimestamp"] = json!(world.now().to_string());
     world.api.put("jobs", job);
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, _, message) = world.condition("x", "Ready").unwrap();
     assert!(!message.contains("waits"), "every Pod is created for a while: {message}");
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, reason, message) = world.condition("x", "Ready").unwrap();
     assert_eq!(reason, "Copying");
-    assert!(message.contains("FailedMount") && message.contains("login"), "{message}");
+    assert!(message.contains("FailedMount") && message.contains("credentials"), "{message}");
 }

@@ -60,7 +60,7 @@ impl World {
             importer.prime(&serde_json::from_value(set).unwrap()).await.unwrap();
         }
         let heartbeat = self.heartbeats.begin("the test", std::time::Duration::from_secs(3600));
-        importer.learn_jobs(&self.stored(), &heartbeat).await.unwrap();
+        importer.prime_jobs(&self.stored(), &heartbeat).await.unwrap();
         importer.begin();
     }
 }
@@ -82,7 +82,7 @@ async fn t134_a_reconcile_ends_in_time_though_the_registry_never_answers() {
         let importer = world.importer();
         for _ in 0..4 {
             let before = tokio::time::Instant::now();
-            world.look(&importer).await.unwrap();
+            world.reconcile(&importer).await.unwrap();
             assert!(before.elapsed() <= Duration::from_secs(30), "{:?}", before.elapsed());
             assert_eq!(world.reason("x"), "RegistryUnreachable");
             tokio::time::sleep(Duration::from_secs(30)).await;
@@ -105,11 +105,11 @@ async fn t159_a_source_registry_that_never_answers_blocks_its_own_images_only() 
         let images = set["spec"]["images"].as_array_mut().unwrap();
         images.extend((0..20).map(|n| json!({"image": format!("{host}/app{n}:1")})));
     });
-    // What the edge registry has is proven, so that nobody but the source registry is asked.
+    // What the edge registry has is verified, so that nobody but the source registry is asked.
     tokio::time::pause();
     for _ in 0..3 {
         let before = tokio::time::Instant::now();
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         assert!(before.elapsed() <= Duration::from_secs(20), "{:?}", before.elapsed());
         let (_, reason, message) = world.condition("x", "Ready").unwrap();
         assert_eq!(reason, "RegistryUnreachable");
@@ -139,14 +139,14 @@ async fn t160_what_a_check_found_out_before_a_suspension_or_a_request_is_not_tak
         at(&mut world, &silent.host);
         suspend(&world, &silent.host, false);
         let importer = world.importer();
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         world.wait(60);
         let before = silent.connections();
         match what {
             "suspension" => {
                 suspend(&world, &silent.host, true);
-                world.look(&importer).await.unwrap();
+                world.reconcile(&importer).await.unwrap();
                 world.wait(3 * 24 * 3600);
                 suspend(&world, &silent.host, false);
             }
@@ -157,7 +157,7 @@ async fn t160_what_a_check_found_out_before_a_suspension_or_a_request_is_not_tak
             }
             _ => {}
         }
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         assert_eq!(world.reason("x"), "RegistryUnreachable");
         assert_eq!(silent.connections() > before, asks_again, "{what}");
     }
@@ -167,7 +167,7 @@ async fn t160_what_a_check_found_out_before_a_suspension_or_a_request_is_not_tak
 const CONCURRENCY: usize = 16;
 
 #[tokio::test]
-async fn t134_sets_of_other_registries_go_on_while_one_never_answers() {
+async fn t134_sets_of_other_registries_continue_while_one_never_answers() {
     let (mut world, silent) = (World::new(1, Auth::None), Silent::start(0).await);
     at(&mut world, &silent.host);
     let names = (0..40).map(|n| format!("silent-{n}")).collect::<Vec<_>>();
@@ -207,15 +207,15 @@ async fn t135_a_registry_that_fails_again_and_again_is_left_alone_and_asked_by_o
     let importer = world.importer();
     let fail = || world.edge.fail(Matcher::any(), What::Status(503, vec![], String::new()));
     fail();
-    world.look(&importer).await.unwrap();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     for name in ["a", "b", "c"] {
         assert_eq!(world.reason(name), if name == "c" { "RegistryBackOff" } else { "RegistryUnreachable" });
     }
     world.wait(11);
     world.edge.clear_requests();
     for _ in 0..10 {
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.wait(1);
     }
     assert!(world.edge.requests().is_empty(), "nobody asks it during the pause");
@@ -223,7 +223,7 @@ async fn t135_a_registry_that_fails_again_and_again_is_left_alone_and_asked_by_o
     assert_eq!(reason, "RegistryBackOff");
     assert!(message.contains("5 times") && message.contains("2026-01-01T00:00:31Z"), "{message}");
     world.wait(30);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let probe = world.edge.requests().len();
     assert!((1..=3).contains(&probe), "one set asks, with its retries: {probe} requests");
     // It answers again: the set that asks next wakes the others.
@@ -267,13 +267,13 @@ async fn t136_sets_that_wait_for_a_job_ask_nobody_and_are_woken_by_its_end() {
     }
     let importer = world.importer();
     let mut woken = importer.wakeups(None);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.running().len(), 8, "the limit on Jobs");
     let connections = world.edge.connections();
     assert!(connections <= 8, "{connections} connections for {SETS} sets of one registry");
     world.edge.clear_requests();
     for _ in 0..50 {
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         world.wait(5);
     }
     assert!(

@@ -58,7 +58,7 @@ async fn t240_what_became_due_while_the_registry_was_away_is_verified_at_a_bound
         }
         let seen = asked(&world, "HEAD");
         let now = verified(&world);
-        // Those that must wait are checked like those whose proofs are not old: a sample of them.
+        // Those that must wait are checked like those whose verifications are not old: a sample of them.
         if round == 0 {
             assert!(!seen.is_subset(&now), "what waits is not asked for at all");
         }

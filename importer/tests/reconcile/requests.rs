@@ -25,26 +25,26 @@ async fn t157_a_reconcile_that_is_asked_for_asks_the_registry_about_every_image_
     let layer = world.images[0].blobs.last().unwrap().0;
     assert!(world.edge.delete_blob(&layer));
     world.wait(60);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), READY, "nobody asks yet");
     annotate(&world, "first");
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_ne!(world.reason("x"), READY);
     assert_eq!(world.status("x")["lastHandledReconcileAt"], "first");
     world.settle(&importer).await;
     assert_eq!(world.reason("x"), READY);
     // The same value asks nothing, after a restart too.
     let asked = world.edge.requests().len();
-    world.look(&importer).await.unwrap();
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     assert_eq!(world.edge.requests().len(), asked);
     assert_eq!(world.status("x")["lastHandledReconcileAt"], "first");
-    // A suspended set answers when it goes on.
+    // A suspended set answers when it continues.
     world.set("x", &[0, 1], |set| set["spec"]["suspend"] = json!(true));
     annotate(&world, "second");
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.status("x")["lastHandledReconcileAt"], "first");
     world.set("x", &[0, 1], |_| {});
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.status("x")["lastHandledReconcileAt"], "second");
 }

@@ -58,7 +58,7 @@ pub(crate) fn set_status(world: &World, job: &str, status: Value) {
 }
 
 /// Reasons of `Ready` and `Reconciling`, and the message of the latter.
-fn said(world: &World) -> (String, String, String) {
+fn ready_condition(world: &World) -> (String, String, String) {
     let (_, why, message) = world.condition("x", "Reconciling").unwrap_or_default();
     (world.reason("x"), why, message)
 }
@@ -70,7 +70,7 @@ fn failures(world: &World) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn t206_a_pod_that_fails_is_in_the_status_at_once_and_while_its_job_goes_on() {
+async fn t206_a_pod_that_fails_is_in_the_status_at_once_and_while_its_job_continues() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let running = start(&world);
@@ -80,7 +80,7 @@ async fn t206_a_pod_that_fails_is_in_the_status_at_once_and_while_its_job_goes_o
     put_pod(&world, &job, 1, &ended(8, "Error", &report("RegistryUnreachable")));
     set_status(&world, &job, json!({"active": 0, "failed": 1}));
     until("the failure is said", || world.reason("x") == "RegistryUnreachable").await;
-    let (_, why, message) = said(&world);
+    let (_, why, message) = ready_condition(&world);
     assert_eq!(why, "Retrying");
     assert!(message.contains("0 of 1 images present") && message.contains(WORDS), "{message}");
     assert_eq!(failures(&world), [("RegistryUnreachable".to_owned(), WORDS.to_owned())]);
@@ -92,7 +92,7 @@ async fn t206_a_pod_that_fails_is_in_the_status_at_once_and_while_its_job_goes_o
     let is_read = |call: &String| call == "GET pods";
     until("the Pods are read", || world.api.calls()[before..].iter().filter(|c| is_read(c)).count() >= 3)
         .await;
-    assert_eq!(said(&world).0, "RegistryUnreachable", "until the retry succeeded");
+    assert_eq!(ready_condition(&world).0, "RegistryUnreachable", "until the retry succeeded");
     world.run_jobs();
     until("it is Ready", || world.reason("x") == READY).await;
     assert_eq!(failures(&world), []);
@@ -114,18 +114,18 @@ async fn t206_a_pod_without_a_report_is_described_in_the_words_of_kubernetes() {
         let world = World::new(1, Auth::None);
         world.set("x", &[0], |_| {});
         let importer = world.importer();
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         let job = world.running().remove(0).0;
         put_pod(&world, &job, 1, &status);
         set_status(&world, &job, json!({"uncountedTerminatedPods": {"failed": ["u"]}}));
-        world.look(&importer).await.unwrap();
-        let (reason, why, message) = said(&world);
+        world.reconcile(&importer).await.unwrap();
+        let (reason, why, message) = ready_condition(&world);
         assert_eq!((reason.as_str(), why.as_str()), ("CopyFailed", "Retrying"), "{message}");
         assert!(message.contains(words), "{message}");
         // And so it is once the Job has failed for good.
         world.wait(10);
         world.end(&job, "Failed", "BackoffLimitExceeded");
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         let message = &failures(&world)[0].1;
         assert!(message.contains(words) && message.contains("BackoffLimitExceeded"), "{message}");
     }
@@ -136,27 +136,27 @@ async fn t207_a_new_attempt_says_what_failed_before_until_it_succeeded() {
     let world = World::new(2, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let job = world.running().remove(0).0;
     put_pod(&world, &job, 1, &ended(1, "Error", &report("RegistryRefused")));
     world.end(&job, "Failed", "PodFailurePolicy");
-    world.look(&importer).await.unwrap();
-    assert_eq!(said(&world).0, "RegistryRefused", "it waits for the next attempt");
+    world.reconcile(&importer).await.unwrap();
+    assert_eq!(ready_condition(&world).0, "RegistryRefused", "it waits for the next attempt");
     world.wait(11);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.running().len(), 1, "the next attempt");
     for _ in 0..2 {
-        let (reason, why, message) = said(&world);
+        let (reason, why, message) = ready_condition(&world);
         assert_eq!((reason.as_str(), why.as_str()), ("RegistryRefused", "Retrying"));
         assert!(message.contains("1 copy Job running") && message.contains(WORDS), "{message}");
         assert_eq!(failures(&world)[0].0, "RegistryRefused");
         world.wait(31);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
     }
     // What is copied for the first time beside it is progress.
     world.set("x", &[0, 1], |_| {});
-    world.look(&importer).await.unwrap();
-    let (reason, why, message) = said(&world);
+    world.reconcile(&importer).await.unwrap();
+    let (reason, why, message) = ready_condition(&world);
     assert_eq!((reason.as_str(), why.as_str()), ("Copying", "CopyingImages"));
     assert!(message.contains("1 image failed before") && message.contains(WORDS), "{message}");
     world.settle(&importer).await;
@@ -169,22 +169,28 @@ async fn t83_the_refusal_of_a_job_goes_away_the_moment_one_runs() {
     world.set("x", &[0], |_| {});
     world.api.refuse("jobs", Some("exceeded quota: team"));
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
-    assert_eq!((said(&world).0.as_str(), failures(&world)[0].0.as_str()), ("JobRejected", "JobRejected"));
+    world.reconcile(&importer).await.unwrap();
+    assert_eq!(
+        (ready_condition(&world).0.as_str(), failures(&world)[0].0.as_str()),
+        ("JobRejected", "JobRejected")
+    );
     world.wait(5);
-    world.look(&importer).await.unwrap();
-    assert_eq!((said(&world).0.as_str(), failures(&world)[0].0.as_str()), ("JobRejected", "JobRejected"));
+    world.reconcile(&importer).await.unwrap();
+    assert_eq!(
+        (ready_condition(&world).0.as_str(), failures(&world)[0].0.as_str()),
+        ("JobRejected", "JobRejected")
+    );
     world.api.refuse("jobs", None);
     world.wait(6);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.running().len(), 1, "it is tried later");
     for _ in 0..2 {
-        let (reason, why, message) = said(&world);
+        let (reason, why, message) = ready_condition(&world);
         assert_eq!((reason.as_str(), why.as_str()), ("Copying", "CopyingImages"), "{message}");
         assert!(!message.contains("quota"), "{message}");
         assert_eq!(failures(&world), []);
         world.wait(31);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
     }
 }
 
@@ -193,12 +199,12 @@ async fn t83_one_job_that_runs_is_not_hidden_by_the_refusal_of_another_one() {
     let world = World::new(2, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     world.api.refuse("jobs", Some("exceeded quota: team"));
     world.set("x", &[0, 1], |_| {});
     for _ in 0..2 {
-        world.look(&importer).await.unwrap();
-        let (reason, _, message) = said(&world);
+        world.reconcile(&importer).await.unwrap();
+        let (reason, _, message) = ready_condition(&world);
         assert_eq!(reason, "Copying");
         assert!(message.contains("1 copy Job running"), "{message}");
         assert_eq!(failures(&world)[0].0, "JobRejected");

@@ -41,7 +41,7 @@ async fn t201_an_emptied_registry_is_noticed_by_a_sample_and_then_asked_about_ev
     let mut all = BTreeSet::new();
     for _ in 0..3 {
         world.wait(600);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         let sample = asked(&world);
         assert_eq!(sample.len(), 20);
         all.extend(sample);
@@ -76,11 +76,11 @@ async fn t201_an_emptied_registry_is_noticed_by_a_sample_and_then_asked_about_ev
     world.settle(&importer).await;
     asked(&world);
     world.wait(600);
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(asked(&world).len(), 20);
 }
 
-/// The loss that was found before it has the whole registry checked, and no further one for ten minutes: the set itself says
+/// The loss that was found before it has the complete registry checked, and no further one for ten minutes: the set itself says
 /// that its rest is to be asked about.
 #[tokio::test]
 async fn t201_a_second_loss_soon_after_the_first_has_the_rest_of_its_set_checked_too() {
@@ -97,10 +97,10 @@ async fn t201_a_second_loss_soon_after_the_first_has_the_rest_of_its_set_checked
         }
         asked(&world);
         world.wait(300);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         assert_eq!(asked(&world).len(), 20, "{loss}: a sample");
         world.wait(1);
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         assert_eq!(asked(&world).len(), IMAGES - 20, "{loss}: the rest, now");
         world.settle(&importer).await;
         assert_eq!(world.reason("x"), READY);

@@ -8,7 +8,7 @@ use crate::api::FakeApi;
 use crate::program::Running;
 
 /// Longest time that anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An address that nobody listens at.
 async fn unused() -> SocketAddr {
@@ -30,7 +30,7 @@ async fn until(what: &str, url: &str, wanted: impl Fn(u16, &str) -> bool) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let in_time = tokio::time::timeout(PATIENCE, waiting).await;
+    let in_time = tokio::time::timeout(TIMEOUT, waiting).await;
     in_time.unwrap_or_else(|_| panic!("{what}: {last}"));
 }
 

@@ -75,7 +75,7 @@ fn password(namespace: &str, kind: &str, hosts: Option<&str>) -> Value {
     let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
     let mut secret = json!({
         "apiVersion": "v1", "kind": "Secret", "type": kind,
-        "metadata": {"name": "login", "namespace": namespace},
+        "metadata": {"name": "credentials", "namespace": namespace},
         "data": {"username": encode("u"), "password": encode("right")},
     });
     if let Some(hosts) = hosts {
@@ -103,15 +103,15 @@ async fn t145_a_password_goes_only_to_the_registries_that_its_secret_names() {
                 .into_iter()
                 .enumerate()
             {
-                set["spec"]["images"][n] = json!({"image": image, "sourceClientSecretName": "login"});
+                set["spec"]["images"][n] = json!({"image": image, "sourceClientSecretName": "credentials"});
             }
         });
         let importer = world.importer();
         for hosts in [None, Some("other.example"), Some("https://x")] {
             world.api.put("secrets", password("evil", kind, hosts));
-            world.look(&importer).await.unwrap();
+            world.reconcile(&importer).await.unwrap();
             world.wait(700);
-            world.look(&importer).await.unwrap();
+            world.reconcile(&importer).await.unwrap();
             assert!(source.requests().is_empty(), "{kind} {hosts:?}: {:?}", source.requests());
             assert!(world.api.all("jobs").is_empty(), "{kind} {hosts:?}");
             let (_, reason, message) = world.condition_in("evil", "x", "Ready").unwrap();
@@ -156,7 +156,7 @@ async fn t191_source_registries_are_reached_by_the_proxy_of_the_site_and_the_edg
         set["spec"]["source"] = json!("Registry");
         set["spec"]["images"][0]["image"] = json!("source.invalid/app0:1");
     });
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     let requests = proxy.requests();
     assert!(!requests.is_empty() && !world.edge.requests().is_empty());
     assert!(requests.iter().all(|one| one.target.starts_with("http://source.invalid/")), "{requests:?}");
@@ -179,7 +179,7 @@ async fn t146_a_destination_of_another_namespace_is_never_spoken_to() {
     world.allowed = vec![AllowedDestination::Of { registry, namespaces: vec!["shop".to_owned()] }];
     world.set_in("evil", "x", &[0], |_| {});
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let (_, reason_, message) = world.condition_in("evil", "x", "Stalled").unwrap();
     assert_eq!(reason_, "DestinationNotAllowed");
     assert!(message.contains("namespace evil") && !message.contains("shop"), "{message}");
@@ -258,7 +258,7 @@ async fn t153_a_set_that_may_not_write_takes_no_name_and_others_lose_only_the_im
 async fn t77_a_set_reads_no_secret_of_another_namespace() {
     let world = World::new(1, Auth::basic("u", "right"));
     world.api.put("secrets", password("shop", "kubernetes.io/basic-auth", None));
-    world.set_in("evil", "x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
+    world.set_in("evil", "x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("credentials"));
     world.settle(&world.importer()).await;
     let (_, reason, message) = world.condition_in("evil", "x", "Ready").unwrap();
     assert_eq!(reason, "SecretNotFound");
@@ -279,7 +279,7 @@ async fn t156_no_blob_is_linked_from_a_repository_of_another_namespace_unless_th
         world.set_in("evil", "x", &[0], |set| {
             set["spec"]["images"][0]["destinationRepository"] = json!("evil/app0");
         });
-        world.look(&importer).await.unwrap();
+        world.reconcile(&importer).await.unwrap();
         let task = world.running().remove(0).1;
         let from = task.targets[0].mount_from.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(from, if shared { vec!["shop/app0"] } else { vec![] });

@@ -11,7 +11,7 @@ use crate::world::World;
 #[tokio::test]
 async fn t230_who_mixes_up_tls_and_plain_http_is_told_what_to_change() {
     let refused = "Client sent an HTTP request to an HTTPS server.\n";
-    for (has_tls, said, tls, policy, reason, expected) in [
+    for (has_tls, body, tls, policy, reason, expected) in [
         (true, "", json!({}), "", "TLSFailed", "put the registry's CA certificate as ca.crt"),
         (false, "", json!({"insecureSkipVerify": true}), "", "TLSFailed", "set destinationTLS.plainHTTP"),
         (
@@ -44,11 +44,11 @@ async fn t230_who_mixes_up_tls_and_plain_http_is_told_what_to_change() {
         world.edge = Registry::start(Options { tls: has_tls, ..Options::default() });
         world.allowed = vec![AllowedDestination::Any(world.edge.host().to_string())];
         world.config = policy.to_owned();
-        if !said.is_empty() {
-            world.edge.fail(Matcher::any(), What::Status(400, Vec::new(), said.to_owned()));
+        if !body.is_empty() {
+            world.edge.fail(Matcher::any(), What::Status(400, Vec::new(), body.to_owned()));
         }
         world.set("x", &[0], |set| set["spec"]["destinationTLS"] = tls.clone());
-        world.look(&world.importer()).await.unwrap();
+        world.reconcile(&world.importer()).await.unwrap();
         let (_, found, message) = world.condition("x", "Ready").unwrap();
         assert_eq!(found, reason, "{tls}: {message}");
         assert!(message.contains(expected), "{tls}: {message}");
@@ -69,7 +69,7 @@ async fn t230_of_a_source_registry_the_value_of_the_chart_is_named() {
     let host = source.host();
     world.config = format!("online: {{enabled: true, allowedSources: ['{host}'], plainHTTP: ['{host}']}}\n");
     world.set("x", &[0], |set| set["spec"]["images"][0]["image"] = json!(format!("{host}/app:1")));
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     let (_, reason, message) = world.condition("x", "Ready").unwrap();
     assert_eq!(reason, "TLSFailed");
     assert!(message.contains("online.plainHTTP") && !message.contains("destinationTLS"), "{message}");
@@ -93,7 +93,7 @@ async fn t268_a_job_mounts_of_the_secret_of_a_ca_what_holds_its_certificate() {
         }),
     );
     world.set("x", &[0], |set| set["spec"]["destinationTLS"] = json!({"caSecretName": "corp-ca"}));
-    world.look(&world.importer()).await.unwrap();
+    world.reconcile(&world.importer()).await.unwrap();
     let jobs = world.api.all("jobs");
     assert_eq!(jobs.len(), 1, "{:?}", world.condition("x", "Ready"));
     let volumes = jobs[0]["spec"]["template"]["spec"]["volumes"].as_array().unwrap();

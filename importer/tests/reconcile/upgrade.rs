@@ -29,7 +29,7 @@ fn keys(set: &Value, edge: &str) -> Vec<String> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StateOf01 {
-    proofs: BTreeMap<String, jiff::Timestamp>,
+    verified_at: BTreeMap<String, jiff::Timestamp>,
     #[expect(dead_code, reason = "read for its type")]
     attempts: BTreeMap<String, AttemptOf01>,
     bundle: Option<krs_core::crd::BundleReference>,
@@ -50,7 +50,7 @@ struct AttemptOf01 {
 }
 
 #[tokio::test]
-async fn t82_an_upgrade_from_0_1_goes_on_with_its_state_and_its_running_job_and_0_1_reads_what_is_left() {
+async fn t82_an_upgrade_from_0_1_continues_with_its_state_and_its_running_job_and_0_1_reads_what_is_left() {
     let world = World::new(2, Auth::None);
     let golden = serde_json::from_str::<Value>(CLUSTER).unwrap();
     let (before, edge) = (&golden[SETS][0], world.edge.host().to_string());
@@ -78,7 +78,7 @@ async fn t82_an_upgrade_from_0_1_goes_on_with_its_state_and_its_running_job_and_
     assert_eq!(running.len(), 1);
 
     let importer = world.importer();
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     assert_eq!(world.running(), running, "the running Job is gone on with, and no other is created");
     assert_eq!(world.api.all("jobs").len(), 1, "the one that succeeded is deleted");
     assert_eq!(world.status("x")["images"]["present"], 1, "{:#}", world.status("x"));
@@ -101,17 +101,17 @@ async fn t82_an_upgrade_from_0_1_goes_on_with_its_state_and_its_running_job_and_
     assert_eq!(states[0]["metadata"]["labels"], golden["configmaps"][0]["metadata"]["labels"]);
     let written = states[0]["data"]["state.json"].as_str().unwrap();
     let read = serde_json::from_str::<StateOf01>(written).unwrap();
-    assert_eq!(read.proofs.len(), 2, "0.1 copies nothing again");
+    assert_eq!(read.verified_at.len(), 2, "0.1 copies nothing again");
     assert_eq!(read.bundle.unwrap().name, "prod-1");
     // Jobs of today have all by which 0.1 knows its own.
     world.set("y", &[0], |set| set["spec"]["images"][0]["destinationRepository"] = json!("elsewhere"));
-    world.look(&importer).await.unwrap();
+    world.reconcile(&importer).await.unwrap();
     let theirs = &golden["jobs"][0];
     let jobs = world.api.all("jobs");
     let job = jobs.iter().find(|job| job["metadata"]["labels"]["kuberegistrysync.io/set"] == "y").unwrap();
-    for place in ["labels", "annotations"] {
-        for key in theirs["metadata"][place].as_object().unwrap().keys() {
-            assert!(job["metadata"][place][key].is_string(), "{place} {key}");
+    for kind in ["labels", "annotations"] {
+        for key in theirs["metadata"][kind].as_object().unwrap().keys() {
+            assert!(job["metadata"][kind][key].is_string(), "{kind} {key}");
         }
     }
     let args = |job: &Value| job["spec"]["template"]["spec"]["containers"][0]["args"].clone();

@@ -42,12 +42,12 @@ pub(crate) struct World {
     /// More of the configuration, in YAML.
     pub(crate) config: String,
     pub(crate) max_jobs: usize,
-    /// Who may read the images of the stick, and whether the site shares them with everybody.
+    /// Who may read the images of the drive, and whether the site shares them with everybody.
     pub(crate) readers: Readers,
     pub(crate) shared: bool,
-    /// Whether the sets of the stick name the images by tags alone.
+    /// Whether the sets of the drive name the images by tags alone.
     pub(crate) bare: bool,
-    /// What the mark of its stream says of the stick.
+    /// What the mark of its stream says of the drive.
     pub(crate) standing: Standing,
     /// Namespace of the importer.
     pub(crate) namespace: String,
@@ -64,7 +64,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A site whose stick holds `count` images.
+    /// A site whose drive holds `count` images.
     pub(crate) fn new(count: usize, auth: Auth) -> Self {
         let edge = Registry::start(Options { auth, ..Options::default() });
         let images =
@@ -95,7 +95,7 @@ impl World {
         world
     }
 
-    /// Puts the stick in, as it is now.
+    /// Puts the drive in, as it is now.
     pub(crate) fn plug_in(&self) {
         let image = |(n, image): (usize, &Image)| StockImage {
             reference: self.bundled(n).parse().unwrap(),
@@ -129,7 +129,7 @@ impl World {
         self.stock.send_replace(Arc::new(stock));
     }
 
-    /// Pulls the stick.
+    /// Pulls the drive.
     pub(crate) fn pull_out(&self) {
         self.stock.send_replace(Arc::new(BundleInventory {
             scanned: true,
@@ -237,8 +237,8 @@ impl World {
         self.stock.subscribe()
     }
 
-    /// One look at every set.
-    pub(crate) async fn look(&self, importer: &Arc<Reconciler>) -> Result<(), ReconcileError> {
+    /// One reconcile of every set.
+    pub(crate) async fn reconcile(&self, importer: &Arc<Reconciler>) -> Result<(), ReconcileError> {
         let sets = self.api.all(SETS).into_iter();
         let sets = sets.map(|set| Arc::new(serde_json::from_value::<EdgeImageSet>(set).unwrap()));
         let sets = sets.collect::<Vec<_>>();
@@ -248,7 +248,7 @@ impl World {
                 .map_err(|source| ReconcileError::Api { what: "the set's state cannot be read", source })?;
         }
         importer
-            .learn_jobs(&self.stored(), &self.heartbeats.begin("the test", HOUR))
+            .prime_jobs(&self.stored(), &self.heartbeats.begin("the test", HOUR))
             .await
             .map_err(|source| ReconcileError::Api { what: "the copy Jobs cannot be listed", source })?;
         importer.begin();
@@ -267,17 +267,17 @@ impl World {
     /// Looks and copies until nothing more happens.
     pub(crate) async fn settle(&self, importer: &Arc<Reconciler>) {
         for _ in 0..6 {
-            self.look(importer).await.unwrap();
+            self.reconcile(importer).await.unwrap();
             self.run_jobs();
             self.wait(11);
         }
-        self.look(importer).await.unwrap();
+        self.reconcile(importer).await.unwrap();
     }
 
     /// Looks until nothing more happens; nobody runs Jobs.
     pub(crate) async fn settle_without_jobs(&self, importer: &Arc<Reconciler>) {
         for _ in 0..3 {
-            self.look(importer).await.unwrap();
+            self.reconcile(importer).await.unwrap();
             self.wait(31);
         }
     }

@@ -289,7 +289,7 @@ async fn t265_a_connection_that_is_dropped_while_new_ones_pass_is_named_and_not_
         assert_eq!((code, failure.reason.as_str()), (8, "ConnectionTimedOut"), "{role}: {failure:?}");
         let named = format!("{role} {host}: the connection to {host} is blocked");
         assert!(failure.message.starts_with(&named), "{failure:?}");
-        // With new connections it goes on from there.
+        // With new connections it continues from there.
         let (report, code) = runner::run(&task, &paths).await;
         assert_eq!((code, report.done), (0, 1), "{report:?}");
     }

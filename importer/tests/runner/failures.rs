@@ -44,7 +44,7 @@ async fn t55_a_wrong_password_fails_all_targets_without_a_storm() {
 }
 
 #[tokio::test]
-async fn t55_a_private_source_is_named_where_its_login_is_missing() {
+async fn t55_a_private_source_is_named_where_its_credentials_are_missing() {
     let source = Registry::start(Options { auth: Auth::bearer("you", "pw"), ..Options::default() });
     let edge = Registry::start(Options::default());
     let image = image(1);
@@ -364,11 +364,11 @@ async fn t149_an_attestation_inside_an_index_costs_itself() {
 fn with_unknown_entry() -> (Image, &'static [u8]) {
     let content = br#"{"is": "neither an index nor a manifest"}"#;
     let plain = index(&[(&image(41), Some("linux/amd64"))]);
-    let mut document = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
-    document["manifests"].as_array_mut().unwrap().push(serde_json::json!({
+    let mut index = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
+    index["manifests"].as_array_mut().unwrap().push(serde_json::json!({
         "mediaType": "application/vnd.example.unknown", "digest": Digest::of(content), "size": content.len(),
     }));
-    let manifest = serde_json::to_vec(&document).unwrap();
+    let manifest = serde_json::to_vec(&index).unwrap();
     (Image { digest: Digest::of(&manifest), manifest, ..plain }, content)
 }
 

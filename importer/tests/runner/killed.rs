@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `kill -9` between any two side effects of a runner, and another one that goes on from what the edge registry holds.
+//! `kill -9` between any two side effects of a runner, and another one that continues from what the edge registry holds.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use krs_testing::registry::{Fault, Matcher, Options, Registry, What};
 use crate::harness::{Pod, arrived, blob_bytes, online, target};
 
 /// Longest time that anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// More requests of a method than a runner has here.
 const MAX_REQUESTS: u64 = 20;
 
@@ -28,7 +28,7 @@ async fn dies_before(method: &str, n: u64) -> bool {
     let sent =
         |edge: &Registry| edge.requests().iter().filter(|request| request.method == method).count() as u64;
     let before = sent(&edge);
-    edge.fault(Fault { on: Matcher::any().method(method).nth(n..=n), what: What::Delay(PATIENCE * 60) });
+    edge.fault(Fault { on: Matcher::any().method(method).nth(n..=n), what: What::Delay(TIMEOUT * 60) });
     let first = Pod::new();
     let reached = async {
         while sent(&edge) < before + n {
@@ -53,7 +53,7 @@ async fn dies_before(method: &str, n: u64) -> bool {
     // Its report was never written: the next one starts from what the edge registry holds.
     let was_complete = tagged == new.digest;
     let bytes = blob_bytes(&edge);
-    let (report, code) = tokio::time::timeout(PATIENCE, Pod::new().run(&task)).await.unwrap();
+    let (report, code) = tokio::time::timeout(TIMEOUT, Pod::new().run(&task)).await.unwrap();
     assert_eq!((code, report.done, report.failed), (0, 1, 0), "{method} {n}: {report:?}");
     arrived(&new, &edge);
     assert_eq!(edge.digest("mirror/team/app", "v1"), Some(new.digest), "{method} {n}");
@@ -81,7 +81,7 @@ async fn t67_whatever_request_the_runner_dies_before_the_same_end_is_reached() {
 #[tokio::test]
 async fn t207_a_runner_that_is_told_to_end_does_not_end_its_job() {
     let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
-    edge.fail(Matcher::any(), What::Delay(PATIENCE * 60));
+    edge.fail(Matcher::any(), What::Delay(TIMEOUT * 60));
     let digest = krs_core::oci::digest::Digest::of(b"image");
     let task = online(&source, &edge, vec![target(&source.host(), "team/app", &digest, "v1")]);
     let task = serde_json::to_string(&task).unwrap();
@@ -96,6 +96,6 @@ async fn t207_a_runner_that_is_told_to_end_does_not_end_its_job() {
         assert!(told.unwrap().success());
         runner.wait().await.unwrap()
     };
-    let status = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    let status = tokio::time::timeout(TIMEOUT, ended).await.unwrap();
     assert_eq!(status.code(), Some(143), "the exit codes 1 to 7 and 9 end a Job for good");
 }

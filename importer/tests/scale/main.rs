@@ -70,9 +70,9 @@ fn put(api: &FakeApi, n: usize, images: usize, now: jiff::Timestamp) {
     };
     let targets = targets(&destination, &checked, |_| None, stands_for).unwrap();
     assert_eq!(targets.len(), images);
-    let proofs = targets.iter().map(|target| (target.key, now)).collect::<BTreeMap<_, _>>();
-    let (looked_at, last_sync_time) = (Some(now), Some(now));
-    let state = SetState { proofs, resolved, looked_at, last_sync_time, ..SetState::default() };
+    let verified_at = targets.iter().map(|target| (target.key, now)).collect::<BTreeMap<_, _>>();
+    let (observed_at, last_sync_time) = (Some(now), Some(now));
+    let state = SetState { verified_at, resolved, observed_at, last_sync_time, ..SetState::default() };
     let uid = format!("00000000-0000-0000-0000-{n:012}");
     api.put(
         SETS,

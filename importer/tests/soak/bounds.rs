@@ -9,7 +9,7 @@ use crate::site::{PARALLELISM, RESYNC, SCAN, Size, VERIFY};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Requests for one image: to see that it is there (its manifest, a tag), and to verify it (manifest, config, two layers,
 /// tag).
-const LOOK: usize = 2;
+const REQUESTS_PER_CHECK: usize = 2;
 const VERIFICATION: usize = 5;
 /// The sample of a registry: so many images at least, else one of so many.
 const MIN_SAMPLE: usize = 20;
@@ -26,7 +26,7 @@ const MISSING: usize = 6;
 /// Writes to the status of a set on a day on which it loses its registry, and for each change of its images.
 const STATUS_TROUBLE: usize = 6;
 const STATUS_CHANGE: usize = 12;
-/// Writes to its state: for each hour in which some of its proofs are renewed or looked at after a failure, and for each
+/// Writes to its state: for each hour in which some of its verifications are renewed or checked after a failure, and for each
 /// change.
 const STATE_TROUBLE: usize = 6;
 const STATE_CHANGE: usize = 12;
@@ -77,17 +77,17 @@ pub(crate) fn exceeded(
     let checks = sets * (resyncs + OTHER_CHECKS);
     let copied = (changed + lost) * size.images;
     let edge = checks
-        + (resyncs + starts) * sample * LOOK
+        + (resyncs + starts) * sample * REQUESTS_PER_CHECK
         + renewals * images * VERIFICATION
         + copied * (MISSING + VERIFICATION)
-        + if lost > 0 { images * LOOK } else { 0 };
+        + if lost > 0 { images * REQUESTS_PER_CHECK } else { 0 };
     // All that can come together: a sample of all sets, or all images where some were lost or are new, what Jobs copied
     // that end together, and what is to be verified.
     let at_once = if lost > 0 || changed == sets { images } else { sample + copied };
     let burst = (HEADROOM * images * seconds(RESYNC)).div_ceil(seconds(VERIFY)).max(MIN_BURST);
     let renewed = burst + 60 * (HEADROOM * images).div_ceil(seconds(VERIFY)).max(MIN_RATE);
     let ended = jobs * size.images.div_ceil(PARALLELISM);
-    let edge_minute = sets + at_once * LOOK + (renewed + ended) * VERIFICATION;
+    let edge_minute = sets + at_once * REQUESTS_PER_CHECK + (renewed + ended) * VERIFICATION;
 
     let statuses = sets * STATUS_TROUBLE + (changed + lost) * STATUS_CHANGE;
     let states = sets * STATE_TROUBLE + (changed + lost) * STATE_CHANGE;

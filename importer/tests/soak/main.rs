@@ -3,7 +3,7 @@
 //! importer is killed. Everything is right at the end of each day, and neither requests nor writes nor memory grow.
 //!
 //! The controller, the intake, the marks and the state are the real ones; the edge registry is spoken to by HTTP. Time goes
-//! on when nothing else can be done: all I/O is in the one runtime, or keeps it from going on.
+//! on when nothing else can be done: all I/O is in the one runtime, or keeps it from continuing.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

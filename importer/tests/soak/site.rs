@@ -313,11 +313,12 @@ impl Site {
         let wanted = self.sender.wanted(set).into_iter();
         let missing = |(repository, digest): &(String, _)| self.edge.digest(repository, "1") != Some(*digest);
         let missing = wanted.filter(missing).map(|(repository, _)| repository).collect::<BTreeSet<_>>();
-        (!missing.is_empty()).then(|| format!("set {set:?} is Ready, and the registry lacks {missing:?}"))
+        (!missing.is_empty())
+            .then(|| format!("set {set:?} is Ready, and the registry does not have {missing:?}"))
     }
 
-    fn at(&self, medium: &str) -> Utf8PathBuf {
-        self.config.intake.folder.join(medium)
+    fn at(&self, drive: &str) -> Utf8PathBuf {
+        self.config.intake.folder.join(drive)
     }
 
     /// Puts a USB drive in.

@@ -41,25 +41,25 @@ fn help(error: &RegistryError) -> Option<String> {
     let text = match error {
         RegistryError::Unauthorized { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
             format!(
-                "if the password is wrong or expired, replace it (skopeo login {registry}, docker login {registry}); \
+                "if the password is wrong or expired, replace it (krs login {registry}, skopeo login {registry}); \
                  otherwise ask for the permission at {registry}, where the project may not exist either"
             )
         }
         RegistryError::Unauthorized { registry, .. } => format!(
-            "provide credentials (skopeo login {registry}, docker login {registry}), or name a file with credentials by REGISTRY_AUTH_FILE"
+            "provide credentials (krs login {registry}, skopeo login {registry}), or name a file with credentials by REGISTRY_AUTH_FILE"
         ),
         RegistryError::Forbidden { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
             format!("ask for the permission at {registry}, or use credentials that have it")
         }
         RegistryError::Forbidden { registry, .. } => {
-            format!("use the credentials of a user who has the permission: skopeo login {registry}")
+            format!("use the credentials of a user who has the permission: krs login {registry}")
         }
         RegistryError::Denied { registry, denial, .. } => denial.help(registry),
         RegistryError::NotFound { .. } => {
             "check the name; some registries answer the same where authentication is required".to_owned()
         }
         RegistryError::RateLimited { registry, .. } => format!(
-            "run the same command again later: it resumes. --max-wait allows a longer wait; with credentials the limits are higher (skopeo login {registry})"
+            "run the same command again later: it resumes. --max-wait allows a longer wait; with credentials the limits are higher (krs login {registry})"
         ),
         RegistryError::Unavailable { hint: Some(Hint::Words(words)), .. }
         | RegistryError::Tls { hint: Some(Hint::Words(words)), .. } => words.clone(),

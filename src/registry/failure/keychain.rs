@@ -46,12 +46,12 @@ impl Classify for KeychainError {
     fn help(&self) -> Option<String> {
         Some(match self {
             Self::File { .. } => {
-                "expected is what docker login or skopeo login write: {\"auths\": {\"HOST\": {\"auth\": …}}}"
+                "expected is what krs login, skopeo login or docker login write: {\"auths\": {\"HOST\": {\"auth\": …}}}"
                     .to_owned()
             }
             Self::NoHelper { program, path, .. } => {
                 format!(
-                    "install {program}, or remove its name from {path} and store credentials with skopeo login"
+                    "install {program}, or remove its name from {path} and store credentials with krs login"
                 )
             }
             Self::Helper { program, registry, .. } => {

@@ -443,7 +443,7 @@ async fn t217_logging_in_is_advised_only_if_no_credentials_were_used() {
     let server = Server::start(|_| Reply { status: 403, ..Reply::ok(b"{}") }).await;
     let help = |error: RegistryError| error.help().unwrap();
     let without = help(fetch(&server.repository(), b"x").await.unwrap_err());
-    assert!(without.contains("skopeo login"), "{without}");
+    assert!(without.contains("krs login"), "{without}");
     let with = help(fetch(&logged_in(&server), b"x").await.unwrap_err());
     // No challenge asked for the credentials, and they are there all the same.
     assert!(with.contains("ask for the permission") && !with.contains("login"), "{with}");

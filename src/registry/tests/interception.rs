@@ -155,7 +155,7 @@ async fn t117_a_failure_of_the_token_server_names_the_token_server() {
         Server::start(move |_| Reply::new(401).with("www-authenticate", format!("Bearer realm=\"{realm}\"")));
     let server = server.await;
     let error = server.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err();
-    assert!(error.help().unwrap().contains(&format!("skopeo login {}", server.host)), "{:?}", error.help());
+    assert!(error.help().unwrap().contains(&format!("krs login {}", server.host)), "{:?}", error.help());
 }
 
 #[tokio::test]

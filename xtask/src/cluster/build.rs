@@ -94,12 +94,13 @@ impl Background {
     /// Waits until it is done; says what it said where it failed.
     pub(crate) fn finish(mut self) -> Result<()> {
         let status = self.child.wait()?;
-        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        let output_text = fs::read_to_string(&self.log).unwrap_or_default();
         if status.success() {
-            print!("{said}");
+            print!("{output_text}");
             return Ok(());
         }
-        Err(format!("building the cluster's programs failed: {status}\n{}", run::tail(&said, 30)).into())
+        Err(format!("building the cluster's programs failed: {status}\n{}", run::tail(&output_text, 30))
+            .into())
     }
 }
 

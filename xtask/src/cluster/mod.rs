@@ -28,9 +28,9 @@ enum Action {
     /// Build what a cluster needs, without starting one
     Build,
     /// Start a cluster and wait until its node is Ready
-    Up(Which),
+    Up(NodeOptions),
     /// Stop a cluster and delete everything that it wrote
-    Down(Which),
+    Down(NodeOptions),
     /// Show which components run, and the paths of logs and folders
     Status {
         /// Only this cluster
@@ -40,7 +40,7 @@ enum Action {
     /// Run a command in a cluster's namespaces, with KUBECONFIG set and kubectl, helm, ctr ... on PATH
     Exec {
         #[command(flatten)]
-        which: Which,
+        options: NodeOptions,
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
@@ -48,7 +48,7 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-struct Which {
+struct NodeOptions {
     /// Name of the cluster; several can run at the same time
     #[arg(long, default_value = "krs", value_parser = name)]
     name: String,
@@ -58,14 +58,14 @@ struct Which {
 pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     match &args.action {
         Action::Build => prepare(cache).map(drop),
-        Action::Up(which) => {
-            let node = Node::new(cache, &which.name);
+        Action::Up(options) => {
+            let node = Node::new(cache, &options.name);
             up(cache, &node)?;
             println!();
             node.describe()
         }
-        Action::Down(which) => {
-            let node = Node::new(cache, &which.name);
+        Action::Down(options) => {
+            let node = Node::new(cache, &options.name);
             if !node.dir().exists() {
                 println!("there is no cluster {}", node.name());
             }
@@ -79,8 +79,8 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
             }
             nodes.iter().try_for_each(Node::describe)
         }
-        Action::Exec { which, command } => {
-            let mut command_line = Node::new(cache, &which.name).inside()?;
+        Action::Exec { options, command } => {
+            let mut command_line = Node::new(cache, &options.name).inside()?;
             Err(command_line.args(command).exec().into())
         }
     }

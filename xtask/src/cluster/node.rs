@@ -88,8 +88,8 @@ impl Node {
             .stderr(log)
             .spawn()?;
         self.wait_until_started(&mut unshare).map_err(|error| {
-            let said = fs::read_to_string(self.dir.join("log/node.log")).unwrap_or_default();
-            format!("{error}; {}\n{}", self.where_logs_are(), run::tail(&said, 20)).into()
+            let text = fs::read_to_string(self.dir.join("log/node.log")).unwrap_or_default();
+            format!("{error}; {}\n{}", self.where_logs_are(), run::tail(&text, 20)).into()
         })
     }
 
@@ -195,28 +195,28 @@ impl Node {
             Ok(table) => table.lines().for_each(|line| println!("  {line}")),
             Err(error) => println!("  the API server does not respond: {error}"),
         }
-        let place = |what: &str, path: &str| println!("  {what:<26} {}", self.dir.join(path).display());
-        place("logs (audit.json: requests)", "log");
-        place("kubeconfig (valid inside)", "pki/admin.kubeconfig");
-        place("mirrors: HOST/hosts.toml", "certs.d");
-        place("folder for USB drives", "stick");
-        place("script: runs a command inside", "enter");
+        let print = |what: &str, path: &str| println!("  {what:<26} {}", self.dir.join(path).display());
+        print("logs (audit.json: requests)", "log");
+        print("kubeconfig (valid inside)", "pki/admin.kubeconfig");
+        print("mirrors: HOST/hosts.toml", "certs.d");
+        print("folder for USB drives", "drive");
+        print("script: runs a command inside", "enter");
         Ok(())
     }
 
     /// The last lines of each log that has some, for whoever has to find out why a test failed.
     pub(crate) fn tell_logs(&self, lines: usize) {
         for log in ["node", "import", "containerd", "kube-apiserver", "kubelet", "kube-proxy", "coredns"] {
-            let said = fs::read_to_string(self.dir.join(format!("log/{log}.log"))).unwrap_or_default();
+            let text = fs::read_to_string(self.dir.join(format!("log/{log}.log"))).unwrap_or_default();
             let worth = |line: &&str| {
                 ["error", "Error", "E1", "E0", "level=error", "panic", "fatal"]
                     .iter()
                     .any(|w| line.contains(w))
             };
-            let said: Vec<&str> = said.lines().filter(worth).collect();
-            if !said.is_empty() {
-                let from = said.len().saturating_sub(lines);
-                println!("---- {log}.log\n{}", said.get(from..).unwrap_or_default().join("\n"));
+            let text: Vec<&str> = text.lines().filter(worth).collect();
+            if !text.is_empty() {
+                let from = text.len().saturating_sub(lines);
+                println!("---- {log}.log\n{}", text.get(from..).unwrap_or_default().join("\n"));
             }
         }
     }

@@ -104,6 +104,6 @@ mod tests {
     fn the_dockerfile_is_the_one_of_this_definition() {
         let written = fs::read_to_string(checkout().join("importer/Dockerfile")).unwrap_or_default();
         let ours = dockerfile(env!("CARGO_PKG_VERSION"));
-        assert_eq!(written, ours, "cargo xtask image --dockerfile writes it anew");
+        assert_eq!(written, ours, "cargo xtask image --dockerfile writes it again");
     }
 }

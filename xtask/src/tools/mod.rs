@@ -37,7 +37,7 @@ pub fn run(cache: &Cache, args: &Args) -> Result<()> {
 pub fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
     let wanted: Vec<&Tool> =
         TOOLS.iter().filter(|tool| tool.needs.iter().any(|need| needs.contains(need))).collect();
-    // Whoever lacks nothing need not wait for another run that installs.
+    // A run that needs nothing does not have to wait for another run that installs.
     if wanted
         .iter()
         .map(|tool| is_there(cache, tool))
@@ -195,35 +195,35 @@ fn build_module(cache: &Cache, program: &str, module: &GoModule) -> Result<()> {
     for folder in module.data {
         fs::rename(source.join(folder), partial.join(folder))?;
     }
-    let place = cache.tools().join("go").join(program).join(module.version);
-    if place.exists() {
-        fs::remove_dir_all(&place)?;
+    let folder = cache.tools().join("go").join(program).join(module.version);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
     }
-    fs::create_dir_all(place.parent().ok_or("a folder has a parent")?)?;
-    fs::rename(&partial, &place)?;
+    fs::create_dir_all(folder.parent().ok_or("a folder has a parent")?)?;
+    fs::rename(&partial, &folder)?;
     let link = cache.bin().join(program);
     if link.is_symlink() {
         fs::remove_file(&link)?;
     }
-    Ok(unix::symlink(place.join(program), link)?)
+    Ok(unix::symlink(folder.join(program), link)?)
 }
 
 /// Installs a Python package with what it needs into an environment of its own.
 fn install_python(cache: &Cache, program: &str, package: &str, version: &str) -> Result<()> {
-    let place = cache.tools().join("python").join(program).join(version);
-    if place.exists() {
-        fs::remove_dir_all(&place)?;
+    let folder = cache.tools().join("python").join(program).join(version);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
     }
     let mut environment = Command::new("python3");
-    run::output(environment.args(["-m", "venv"]).arg(&place))
+    run::output(environment.args(["-m", "venv"]).arg(&folder))
         .map_err(|error| format!("{error}\nis the Debian package python3-venv missing?"))?;
-    let mut pip = Command::new(place.join("bin/pip"));
+    let mut pip = Command::new(folder.join("bin/pip"));
     run::output(pip.args(["install", "--quiet"]).arg(format!("{package}=={version}")))?;
     let link = cache.bin().join(program);
     if link.is_symlink() {
         fs::remove_file(&link)?;
     }
-    Ok(unix::symlink(place.join("bin").join(program), link)?)
+    Ok(unix::symlink(folder.join("bin").join(program), link)?)
 }
 
 /// Installs an npm package with what it needs and a Node.js into a folder of its own. No script of a package runs.

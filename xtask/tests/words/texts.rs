@@ -34,7 +34,8 @@ pub(crate) fn texts(scope: Scope) -> Vec<Line> {
 fn lines_of(scope: Scope) -> Vec<Line> {
     match scope {
         Scope::Docs => {
-            let mut pages = ["README.md", "SECURITY.md", "CONTRIBUTING.md"].map(str::to_owned).to_vec();
+            let root = ["README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"];
+            let mut pages = root.map(str::to_owned).to_vec();
             for folder in ["docs", "docs/reference", "docs/design", "docs/adr"] {
                 pages.extend(files(folder, &[".md"]));
             }

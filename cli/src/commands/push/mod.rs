@@ -138,7 +138,7 @@ fn show_tags(
     Ok(states)
 }
 
-/// The error of the whole push: what failed at its destinations, or else the referrers that are missing there.
+/// The error of a push: what failed at its destinations, or else the referrers that are missing there.
 fn has_succeeded(pushed: Vec<Pushed<'_>>, args: &PushArgs) -> Result<(), Failure> {
     let (total, problems) = (pushed.len(), pushed.iter().map(|one| one.problems().len()).sum::<usize>());
     let registries = registries_of(pushed.iter().map(|one| one.delivery));

@@ -7,7 +7,7 @@ use krs_testing::registry::{Options, Registry};
 use serde_json::Value;
 
 use super::make::site;
-use crate::harness::{Said, Site};
+use crate::harness::{Outcome, Site};
 
 /// The released version, at the desk of a site.
 struct Released<'a> {
@@ -22,11 +22,11 @@ impl<'a> Released<'a> {
         Self { program, site, edge: Registry::start(Options { sparse_indexes: true, ..Options::default() }) }
     }
 
-    fn krs(&self, arguments: &[&str]) -> Said {
+    fn krs(&self, arguments: &[&str]) -> Outcome {
         self.site.desk.krs_of(&self.program, arguments)
     }
 
-    /// Verifies, inspects and pushes a bundle with it. The push ends with 6 where the bundle lacks an image, and says so.
+    /// Verifies, inspects and pushes a bundle with it. The push ends with 6 where the bundle does not have an image, and says so.
     fn accepts(&self, bundle: &str, more: &[&str], code: i32) -> Value {
         self.krs(&[&["verify", bundle], more].concat()).ok();
         let facts = self.krs(&["inspect", bundle, "--format", "json"]).ok().json();
@@ -134,8 +134,8 @@ fn what_is_new_is_left_out_for_version_1() {
     assert!(old.edge.delete_blob(&children[0].blobs.last().unwrap().0));
     let (edge, set) = (old.edge.host().to_string(), site.checkout.path().to_string());
     let receipt = ["receipt", &edge, "--set", &set, "-o", "old.receipt.json", "--format-version", "1"];
-    let said = site.desk.krs(&receipt).ok();
-    assert!(said.err.contains("needs format version 2"), "{said}");
+    let outcome = site.desk.krs(&receipt).ok();
+    assert!(outcome.err.contains("needs format version 2"), "{outcome}");
     old.krs(&["plan", &set, "--against", "old.receipt.json"]).ok();
     drop(old);
 

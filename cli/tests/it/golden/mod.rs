@@ -10,7 +10,7 @@ use krs_testing::git::Checkout;
 use krs_testing::registry::{Options, Registry};
 use serde_json::Value;
 
-use crate::harness::{Desk, Said};
+use crate::harness::{Desk, Outcome};
 
 /// Folders of the released versions, the oldest first.
 fn releases() -> Vec<Utf8PathBuf> {
@@ -34,11 +34,11 @@ fn desk(release: &Utf8Path) -> Desk {
     desk
 }
 
-fn json(said: Said) -> Value {
-    said.ok().json()
+fn json(outcome: Outcome) -> Value {
+    outcome.ok().json()
 }
 
-fn push(desk: &Desk, file: &str, edge: &Registry, more: &[&str]) -> Said {
+fn push(desk: &Desk, file: &str, edge: &Registry, more: &[&str]) -> Outcome {
     let edge = edge.host().to_string();
     desk.krs(&[&["push", file, &edge], more].concat())
 }
@@ -80,7 +80,7 @@ fn archives_of_every_release_are_verified_inspected_and_pushed() {
             ("delta.krs.tar", 4, true),
             ("missing.krs.tar", 4, true),
         ] {
-            // Images that a bundle says that it lacks are no fault of the archive.
+            // Images that a bundle says that it does not have are no fault of the archive.
             let is_accepted = |code: i32| code == 0 || (code == 6 && file == "missing.krs.tar");
             let trust: &[&str] = if signed { &key } else { &[] };
             let verified = desk.krs(&[&["verify", file], trust].concat());
@@ -141,7 +141,7 @@ fn deltas_are_made_against_receipts_and_bundles_of_every_release() {
 }
 
 #[test]
-fn a_run_goes_on_from_what_an_interrupted_run_of_every_release_left_behind() {
+fn a_run_continues_from_what_an_interrupted_run_of_every_release_left_behind() {
     for release in releases() {
         let desk = desk(&release);
         let source = Registry::start(Options::default());

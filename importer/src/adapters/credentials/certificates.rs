@@ -25,7 +25,7 @@ pub struct CaCertificates {
 ///
 /// # Errors
 /// There are none, or they are not PEM.
-pub fn authorities(entries: &BTreeMap<String, Vec<u8>>) -> Result<CaCertificates, CredentialsError> {
+pub fn ca_certificates(entries: &BTreeMap<String, Vec<u8>>) -> Result<CaCertificates, CredentialsError> {
     if let Some((key, _)) = entries.iter().find(|(_, value)| value.len() > MAX_ENTRY) {
         return Err(CredentialsError::TooLarge(printable(key, 100)));
     }
@@ -80,7 +80,7 @@ pub(super) fn collect(
 fn certificates(key: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
     let bad = || CredentialsError::Pem { key: printable(key, 100), what: "a certificate" };
     let found = CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>().map_err(|_| bad())?;
-    // A private key beside its certificate is PEM, too, and is passed over.
+    // A private key beside its certificate is PEM, too, and is skipped.
     let pem = bytes.windows(11).any(|part| part == b"-----BEGIN ");
     if found.is_empty() && !pem { Err(bad()) } else { Ok(found) }
 }
@@ -113,7 +113,7 @@ mod tests {
         let (one, two) = (Authority::new("one"), Authority::new("two"));
         let client = two.client("krs");
         let both = format!("{}\n{}{}", one.pem(), client.key, one.pem());
-        let ca = authorities(&entries(&[("site.pem", &both), ("tls.crt", &two.pem())])).unwrap();
+        let ca = ca_certificates(&entries(&[("site.pem", &both), ("tls.crt", &two.pem())])).unwrap();
         assert_eq!(ca.keys, ["site.pem", "tls.crt"]);
         let ca = String::from_utf8(ca.pem).unwrap();
         assert_eq!(ca.matches("BEGIN CERTIFICATE").count(), 2, "{ca}");
@@ -121,11 +121,15 @@ mod tests {
 
         let list =
             entries(&[("ca.crt", &one.pem()), ("tls.crt", &client.certificate), ("tls.key", &client.key)]);
-        assert_eq!(authorities(&list).unwrap().keys, ["ca.crt"], "neither the key nor what belongs to it");
+        assert_eq!(
+            ca_certificates(&list).unwrap().keys,
+            ["ca.crt"],
+            "neither the key nor what belongs to it"
+        );
         let key_only = entries(&[("ca.crt", &one.pem()), ("other.pem", &client.key)]);
-        assert_eq!(authorities(&key_only).unwrap().keys, ["ca.crt"]);
+        assert_eq!(ca_certificates(&key_only).unwrap().keys, ["ca.crt"]);
         let credentials = Credentials::from_secret(Some("kubernetes.io/tls"), &list).unwrap();
-        let ca = std::str::from_utf8(credentials.authorities().unwrap()).unwrap();
+        let ca = std::str::from_utf8(credentials.ca_certificates().unwrap()).unwrap();
         assert_eq!(ca.matches("BEGIN CERTIFICATE").count(), 1, "the client's own is no authority");
         let mut options = ClientOptions::default();
         credentials.apply(&registry(), &mut options);

@@ -23,7 +23,7 @@ pub enum CredentialsError {
         /// Type of the Secret.
         kind: String,
     },
-    /// One half of a login.
+    /// One half of the credentials.
     #[error("it has `{has}`, but not `{missing}`")]
     Half {
         /// The key that is there.
@@ -31,15 +31,15 @@ pub enum CredentialsError {
         /// The key that is not.
         missing: &'static str,
     },
-    /// A file with logins is damaged.
+    /// A file with credentials is damaged.
     #[error(transparent)]
     File(#[from] KeychainError),
-    /// A file with logins names only programs that know them.
+    /// A file with credentials names only programs that know them.
     #[error(
         "`{0}` holds no credentials, only names of credential helpers, which cannot be run here: write the credentials themselves into it"
     )]
     Helpers(&'static str),
-    /// Two logins, of which nothing says which is meant.
+    /// Credentials twice, and nothing says which are meant.
     #[error("it holds both `{0}` and `{1}`: keep one of them")]
     Ambiguous(&'static str, &'static str),
     /// A text that is none, or is empty.
@@ -53,7 +53,7 @@ pub enum CredentialsError {
         /// What was expected.
         what: &'static str,
     },
-    /// No authority at all.
+    /// No CA certificate at all.
     #[error(
         "it holds no CA certificate: expected PEM under `ca.crt`, or any key that ends in `.crt` or `.pem`; it has {0}"
     )]

@@ -55,7 +55,7 @@ pub fn read_folder(folder: &Utf8Path) -> Result<BTreeMap<String, Vec<u8>>, Crede
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::Credentials;
-    use super::super::tests::logins;
+    use super::super::tests::auth_entries;
     use super::*;
 
     #[test]
@@ -72,7 +72,7 @@ mod tests {
         }
         std::fs::create_dir(root.join("folder.crt")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, root.join("pipe.crt").as_std_path(), 0o600.into()).unwrap();
-        assert!(logins(&Credentials::from_folder(root).unwrap()).is_some());
+        assert!(auth_entries(&Credentials::from_folder(root).unwrap()).is_some());
         assert!(Credentials::from_folder(&root.join("missing")).is_err());
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! When a set is reconciled: when it changes, when one of its Jobs does, when the drop folder does, and from time to time.
 //!
-//! Each namespace has watches of its own. One that cannot be watched is reported and tried again; the others are served.
+//! Each namespace has watches of its own. One that cannot be watched is reported and retried; the others are served.
 
 use std::collections::hash_map::DefaultHasher;
 use std::future::Future;
@@ -36,11 +36,11 @@ const ANNOTATIONS: &str = "kuberegistrysync.io/";
 const CONCURRENCY: u16 = 16;
 /// Changes that come so close together are one.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Sets in one page of a list: the largest have a megabyte, and pages are read as a whole.
+/// Sets in one page of a list: the largest have a megabyte, and pages are read in one piece.
 const PAGE: u32 = 10;
 /// How long sets wait for the sets and Jobs of namespaces that cannot be listed: one of these may have the older right to
 /// a name, or a Job that writes to the same repository.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PRIMING_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the loop that notices new and deleted sets may be without progress.
 const SWEEP_LIMIT: Duration = Duration::from_secs(300);
 /// How often the state of sets that are gone is deleted.
@@ -52,8 +52,17 @@ struct Scope {
     store: Store<StoredSet>,
 }
 
-/// Reconciles the sets of the namespaces that the site serves until `stop` is done, and lets what is under way come to an
-/// end. `seen` is set once all sets are known that can be listed. Watches are compared with the API server at `pace`.
+/// Reconciles the sets of the namespaces that the site serves until `stop` is done.
+///
+/// # Expected flow
+/// Lists the sets, primes the importer with their names and Jobs, and sets `seen` once all sets are known that can be
+/// listed; from then on sets are reconciled. Watches are compared with the API server at `pace`.
+///
+/// # Guarantees
+/// A namespace that cannot be listed or watched is reported and retried, and does not keep the others waiting for long.
+///
+/// # Cancellation
+/// When `stop` is done, no reconcile begins, and those that are under way come to an end.
 pub async fn run(
     importer: Arc<Reconciler>,
     watches: Arc<Watches>,
@@ -179,13 +188,13 @@ async fn sweep(
         let all_synced = known.len() == scopes.len();
         let stored = known.iter().flat_map(|scope| scope.store.state()).collect::<Vec<_>>();
         let sets = stored.iter().map(|stored| stored.without_content()).collect::<Vec<_>>();
-        let mut all_learnt = true;
+        let mut all_primed = true;
         // One after the other: the images of all sets together take a lot of memory.
         for (new, _) in stored.iter().zip(&sets).filter(|(_, set)| !importer.knows(set)) {
             heartbeat.beat();
             if let Err(error) = importer.prime(&new.set()).await {
                 // All others would wait for the API server as long.
-                (waiting, all_learnt) = (true, false);
+                (waiting, all_primed) = (true, false);
                 tracing::debug!(
                     error = krs_core::error::chain(&error),
                     "the names of a set are not known yet"
@@ -193,17 +202,17 @@ async fn sweep(
                 break;
             }
         }
-        let listed = importer.learn_jobs(&stored, &heartbeat).await;
+        let listed = importer.prime_jobs(&stored, &heartbeat).await;
         if let Err(error) = &listed {
             waiting = true;
             let error = krs_core::error::chain(error);
             tracing::debug!(error, "copy Jobs cannot be read");
         }
-        if !waiting || begun.elapsed() >= PATIENCE {
+        if !waiting || begun.elapsed() >= PRIMING_TIMEOUT {
             importer.begin();
             seen.store(true, Ordering::Release);
         }
-        importer.retain(&sets, all_synced && all_learnt && listed.is_ok());
+        importer.retain(&sets, all_synced && all_primed && listed.is_ok());
         importer.measure_success();
         if forget_at <= Instant::now() && all_synced {
             forget_at = Instant::now() + FORGET;

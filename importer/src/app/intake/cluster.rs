@@ -24,7 +24,7 @@ const IMPORTER: &str = "kuberegistrysync.io/importer";
 /// How often it is worth a write what is still to be copied, which changes with nearly each copy Job.
 const DETAILS: Duration = Duration::from_secs(30);
 /// How long to wait after the API server refused a write.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WRITE_PAUSE: Duration = Duration::from_secs(5);
 /// Most ImageBundles that are read at once.
 const PAGE: u32 = 500;
 
@@ -137,7 +137,7 @@ impl Cluster {
         }
     }
 
-    /// Makes the object be there and its status what it should be. Failures are logged; the next call tries again.
+    /// Makes the object be there and its status what it should be. Failures are logged; the next call retries.
     pub(super) async fn write(&mut self, name: &str, file: &str, status: ImageBundleStatus) {
         let now = Instant::now();
         let refused_until = self.refused_until.get(name);
@@ -151,7 +151,7 @@ impl Cluster {
         if created.is_some_and(|created| !created.wait(created.last.elapsed()).is_zero()) {
             return;
         }
-        let outcome = match self.look_again(name).await {
+        let outcome = match self.read_again(name).await {
             Ok(())
                 if self
                     .written
@@ -176,7 +176,7 @@ impl Cluster {
             }
             Err(error) => {
                 tracing::warn!(bundle = name, %error, "an ImageBundle could not be written");
-                let until = Instant::now() + PATIENCE;
+                let until = Instant::now() + WRITE_PAUSE;
                 if concerns_all(&error) {
                     self.not_before = Some(until);
                 } else {
@@ -223,7 +223,7 @@ impl Cluster {
     }
 
     /// What the watch tells may be from before the last write: somebody else changed an ImageBundle only if it still differs.
-    async fn look_again(&mut self, name: &str) -> Result<(), kube::Error> {
+    async fn read_again(&mut self, name: &str) -> Result<(), kube::Error> {
         if self.written.get(name).is_some_and(Written::is_overwritten) {
             let bundle = self.api().get(name).await?;
             self.found(&bundle);

@@ -19,7 +19,7 @@ use super::trouble::hanging;
 use crate::model::clock::is_to_come;
 use crate::model::marks::Mark;
 
-/// First and longest time to wait before a medium that failed is read again.
+/// First and longest time to wait before media that failed are read again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
 /// What is known of a file.
@@ -35,15 +35,15 @@ pub(super) struct Entry {
     pub media: Utf8PathBuf,
     pub last_seen: Timestamp,
     pub state: State,
-    /// Failures of the medium in a row, and when it is tried again.
+    /// Failures of the media in a row, and when they are read again.
     pub failures: u32,
     pub retry_at: Option<Timestamp>,
-    /// What went wrong with the medium.
+    /// What went wrong with the media.
     pub fault: Option<String>,
     /// The manifest that was found damaged: it is read to its end before anything is copied from it again.
     pub suspect: Option<Digest>,
     /// The manifest whose blobs were all read and found right.
-    pub proven: Option<Digest>,
+    pub verified: Option<Digest>,
     /// The manifest of which the sets needed nothing more while the file was there.
     pub imported: Option<Digest>,
     /// The manifest whose sequence the mark of its stream has reached once. A person who lowers or removes the mark
@@ -58,13 +58,13 @@ pub(super) struct Entry {
 pub(super) enum State {
     /// It was not opened yet.
     New,
-    /// It is not whole, or still changes.
+    /// It is incomplete, or still changes.
     Growing(String),
     /// It is not accepted.
     Refused { reason: &'static str, message: String },
     /// It passed, and its sequence is too far ahead to be used before a person confirms it.
     Ahead(Accepted, Ahead),
-    /// The medium fails.
+    /// The media fail.
     Unreadable(String),
     /// It passed.
     Accepted(Accepted),
@@ -84,7 +84,7 @@ impl Entry {
             retry_at: None,
             fault: None,
             suspect: None,
-            proven: None,
+            verified: None,
             imported: None,
             recorded: None,
             earlier: None,
@@ -142,7 +142,7 @@ impl Entry {
         }
     }
 
-    /// Whether it can be copied from now, as far as the medium goes.
+    /// Whether it can be copied from now, as far as the media are concerned.
     pub(super) const fn present(&self) -> bool {
         self.stamp.is_some() && self.fault.is_none()
     }
@@ -153,14 +153,14 @@ impl Entry {
     }
 
     /// Whether every blob was read and found right.
-    pub(super) fn is_proven(&self) -> bool {
-        self.accepted().is_some_and(|accepted| self.proven == Some(accepted.stock.digest))
+    pub(super) fn is_verified(&self) -> bool {
+        self.accepted().is_some_and(|accepted| self.verified == Some(accepted.stock.digest))
     }
 
     /// Whether copying may begin.
     pub(super) fn ready(&self, check_first: bool) -> bool {
         let suspect = self.accepted().is_some_and(|accepted| self.suspect == Some(accepted.stock.digest));
-        self.is_proven() || !(check_first || suspect)
+        self.is_verified() || !(check_first || suspect)
     }
 
     /// Whether the sets can have used it: the file is there, or they needed nothing more of it when it was.
@@ -189,7 +189,7 @@ impl Entry {
         let copy = (stamp.size, stamp.modified);
         if self.copy.replace(copy).is_some_and(|old| old != copy) {
             // Another copy, which may be damaged where this one was not.
-            self.proven = None;
+            self.verified = None;
         }
         (self.stamp, self.last_seen) = (Some(stamp), now);
         match finding {
@@ -215,7 +215,7 @@ impl Entry {
                         self.state = State::Growing(message);
                         self.retry_at = now.checked_add(FRESH).ok();
                     }
-                    Kind::Medium => self.medium_failed(message, now),
+                    Kind::Media => self.media_failed(message, now),
                 }
             }
         }
@@ -237,7 +237,7 @@ impl Entry {
                     && is_same_size
                     && earlier.bytes_verified == i64::try_from(accepted.blob_bytes).ok() =>
             {
-                self.proven = Some(digest);
+                self.verified = Some(digest);
             }
             Some(c) if c.reason == rejection::DAMAGED => self.suspect = Some(digest),
             _ => {}
@@ -256,13 +256,13 @@ impl Entry {
     /// Its folder does not answer: nobody may read it until it does, and then it is opened again at once.
     pub(super) fn hangs(&mut self, message: &str, now: Timestamp) {
         if self.fault.as_deref() != Some(message) {
-            self.medium_failed(message.to_owned(), now);
+            self.media_failed(message.to_owned(), now);
         }
         self.retry_at = Some(now);
     }
 
-    /// The medium cannot be read: it is tried again, each time later.
-    pub(super) fn medium_failed(&mut self, message: String, now: Timestamp) {
+    /// The media cannot be read: they are retried, each time later.
+    pub(super) fn media_failed(&mut self, message: String, now: Timestamp) {
         let wait = RETRY.0.saturating_mul(1 << self.failures.min(10)).min(RETRY.1);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now.checked_add(wait).ok();
@@ -275,7 +275,7 @@ impl Entry {
     /// Content differs from its digest.
     pub(super) fn damaged(&mut self, message: String) {
         self.suspect = self.accepted().map(|accepted| accepted.stock.digest);
-        self.proven = None;
+        self.verified = None;
         self.state = State::Refused { reason: rejection::DAMAGED, message };
     }
 }

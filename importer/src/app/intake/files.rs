@@ -95,8 +95,9 @@ impl Files {
                 folder.as_str().is_empty() || path.parent() == Some(folder.as_path())
             });
             // A folder that says nothing of its files; a single file.
-            let places = [Some(Utf8Path::new("")), path.parent(), Some(path.as_path())];
-            let unreadable = places.into_iter().flatten().find_map(|place| scan.unreadable.get(place));
+            let candidates = [Some(Utf8Path::new("")), path.parent(), Some(path.as_path())];
+            let unreadable =
+                candidates.into_iter().flatten().find_map(|candidate| scan.unreadable.get(candidate));
             if let (Some((folder, hangs)), Some(_)) = (hangs, entry.stamp) {
                 entry.hangs(&hanging(folder, *hangs), now);
             } else if let (Some(why), Some(_), false) = (unreadable, entry.stamp, there.contains(path)) {
@@ -139,7 +140,7 @@ impl Files {
     }
 
     /// Media that were pulled and put into another port are the same media: what was known of the file holds for its new
-    /// path, and its ImageBundle goes on.
+    /// path, and its ImageBundle continues.
     fn follow_media(&mut self, path: &Utf8Path, digest: &Digest) {
         let is_it = |entry: &Entry| entry.stamp.is_none() && entry.digest() == Some(*digest);
         let old = self.entries.iter().find(|(_, entry)| is_it(entry)).map(|(old, _)| old.clone());
@@ -174,17 +175,17 @@ impl Files {
         let Some(digest) = accepted.map(|accepted| accepted.stock.digest) else { return };
         match end {
             Some(Ok(true)) => {
-                (entry.proven, entry.suspect, entry.failures) = (Some(digest), None, 0);
+                (entry.verified, entry.suspect, entry.failures) = (Some(digest), None, 0);
             }
             Some(Ok(false)) => {}
             Some(Err(error)) => {
                 let Failure { kind, message, .. } = rejection::judge(&error);
                 match kind {
                     Kind::Refused => entry.damaged(message),
-                    Kind::Medium | Kind::Incomplete => entry.medium_failed(message, now),
+                    Kind::Media | Kind::Incomplete => entry.media_failed(message, now),
                 }
             }
-            None => entry.medium_failed("reading was interrupted".to_owned(), now),
+            None => entry.media_failed("reading was interrupted".to_owned(), now),
         }
     }
 
@@ -205,7 +206,7 @@ impl Files {
         if fault.damaged {
             entry.damaged(message);
         } else if entry.present() {
-            entry.medium_failed(message, now);
+            entry.media_failed(message, now);
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) fn step(known: Option<Known>, found: &Stamp) -> Step {
                 Step::Keep
             }
         }
-        Some(Known { stamp: Some(stamp), .. }) if stamp.place == found.place => Step::Wait,
+        Some(Known { stamp: Some(stamp), .. }) if stamp.inode == found.inode => Step::Wait,
         _ => Step::Open,
     }
 }

@@ -24,8 +24,8 @@ pub(super) struct Stamp {
     pub size: u64,
     /// When it was last written to.
     pub modified: Option<SystemTime>,
-    /// The device and the number of the file on it: another one after a medium was pulled and put back.
-    pub place: (u64, u64),
+    /// The device and the number of the file on it: other ones after media were pulled and put back.
+    pub inode: (u64, u64),
 }
 
 /// A file with the name of a bundle.
@@ -44,7 +44,7 @@ pub(super) struct Found {
 pub(super) struct Folder {
     pub bundles: Vec<Found>,
     pub volumes: Vec<(Utf8PathBuf, u64, Found)>,
-    /// Whether it has more than are looked at.
+    /// Whether it has more than are checked.
     pub more: bool,
     pub unreadable: BTreeMap<Utf8PathBuf, String>,
 }
@@ -70,7 +70,7 @@ pub(super) fn read(most: usize, folder: &Utf8Path, below: &Utf8Path) -> Folder {
             Ok(entry) => entry,
             Err(error) => {
                 read.unreadable.insert(below.to_owned(), unreadable(folder, below, &error));
-                // A medium that went away may give errors without end.
+                // Media that went away may give errors without end.
                 break;
             }
         };
@@ -102,12 +102,12 @@ pub(super) fn read(most: usize, folder: &Utf8Path, below: &Utf8Path) -> Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 // Without the right to pass the folder, none of its files can be reached.
-                let (place, name) = if error.kind() == io::ErrorKind::PermissionDenied {
+                let (unreachable, name) = if error.kind() == io::ErrorKind::PermissionDenied {
                     (folder.to_owned(), below.to_owned())
                 } else {
                     (folder.join(name), path.clone())
                 };
-                read.unreadable.insert(path, unreadable(&place, &name, &error));
+                read.unreadable.insert(path, unreadable(&unreachable, &name, &error));
             }
         }
     }
@@ -123,7 +123,7 @@ fn shown(below: &Utf8Path) -> String {
 }
 
 /// Why a folder or file cannot be read, and what mends it. `below` is its path below the drop folder. (T-39)
-fn unreadable(place: &Utf8Path, below: &Utf8Path, error: &io::Error) -> String {
+fn unreadable(path: &Utf8Path, below: &Utf8Path, error: &io::Error) -> String {
     let name = shown(below);
     if error.kind() != io::ErrorKind::PermissionDenied {
         return format!("{name} cannot be read: {error}; check the media, or mount them again");
@@ -131,11 +131,11 @@ fn unreadable(place: &Utf8Path, below: &Utf8Path, error: &io::Error) -> String {
     let user = std::fs::metadata("/proc/self")
         .map_or_else(|_| "another user".to_owned(), |of| format!("user {}", of.uid()));
     // One that lies in an unreadable folder does not say its mode either.
-    let mode = std::fs::symlink_metadata(place);
+    let mode = std::fs::symlink_metadata(path);
     let mode =
         mode.map(|of| format!(", mode {:04o}, owner {}", of.mode() & 0o7777, of.uid())).unwrap_or_default();
     format!(
-        "{name} cannot be read by {user}: {error}{mode}; run `chmod a+rx` on it ({place} in the importer's Pod), or mount the media with the option umask=022"
+        "{name} cannot be read by {user}: {error}{mode}; run `chmod a+rx` on it ({path} in the importer's Pod), or mount the media with the option umask=022"
     )
 }
 
@@ -148,7 +148,7 @@ fn found(path: Utf8PathBuf, metadata: &Metadata) -> Found {
     let stamp = Stamp {
         size: metadata.len(),
         modified: metadata.modified().ok(),
-        place: (metadata.dev(), metadata.ino()),
+        inode: (metadata.dev(), metadata.ino()),
     };
     let media = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
     Found { path, stamp, media }

@@ -61,13 +61,13 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
 fn t140_nothing_is_read_from_a_file_whose_folder_hangs_until_it_was_opened_again() {
     let now = Timestamp::now();
     let mut entry = Entry::new("a".to_owned(), now);
-    entry.stamp = Some(folder::Stamp { size: 4, modified: None, place: (1, 2) });
+    entry.stamp = Some(folder::Stamp { size: 4, modified: None, inode: (1, 2) });
     for _ in 0..3 {
         entry.hangs("usb1 does not answer", now);
     }
     assert!(!entry.present() && entry.failures == 1, "{entry:?}");
     assert!(matches!(&entry.state, State::Unreadable(said) if said == "usb1 does not answer"));
-    assert_eq!(entry.retry_at, Some(now), "opened by the first look that reaches it");
+    assert_eq!(entry.retry_at, Some(now), "opened by the first scan that reaches it");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn media_that_failed_are_read_again_after_a_time_and_where_the_clock_was_set_bac
     let mut entry = Entry::new("a".to_owned(), now);
     assert!(!entry.is_due(now));
     for _ in 0..20 {
-        entry.medium_failed("no answer".to_owned(), now);
+        entry.media_failed("no answer".to_owned(), now);
     }
     let due = [-100_000, 0, 299, 300].map(|seconds| entry.is_due(after(seconds)));
     assert_eq!(due, [true, false, false, true]);

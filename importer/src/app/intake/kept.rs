@@ -28,7 +28,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Drops what is kept of bundles and streams that no file is of. A file whose bundle is not known, because it is still
     /// being written or cannot be read, may be of any of them: some are kept for it. A file may stay so for as long as the
-    /// importer runs, so that there is a limit. What is dropped too early is worked out again: sets are applied once more, and
+    /// importer runs, so that there is a limit. What is dropped too early is worked out again: sets are applied again, and
     /// a mark that cannot be written says so again.
     pub(super) fn forget_unlisted(&mut self, entries: &BTreeMap<Utf8PathBuf, Entry>) {
         let is_unknown = |entry: &Entry| matches!(entry.state, State::Growing(_) | State::Unreadable(_));
@@ -134,7 +134,7 @@ mod tests {
         }
     }
 
-    /// The same file may be copied once more, and is then of the same bundle.
+    /// The same file may be copied again, and is then of the same bundle.
     #[test]
     fn what_is_kept_of_a_bundle_whose_file_is_being_written_stays() {
         let (mut kept, _) = pass_by(1, None);

@@ -12,14 +12,14 @@ use parking_lot::Mutex;
 use super::folder::{Folder, Found, Stamp, is_ours, read};
 use super::watchdog::{Hangs, Watchdog};
 
-/// Most entries of one folder that are looked at; those that are no bundle cost next to nothing.
+/// Most entries of one folder that are checked; those that are no bundle cost next to nothing.
 const MAX_ENTRIES: usize = 1_000_000;
 /// How long all folders together may take to say what they hold, and each of those that begin after that.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 const LAST_LIMIT: Duration = Duration::from_secs(1);
 /// Folders that are listed at once.
 const MAX_LISTERS: usize = 32;
-/// Most folders right below the drop folder that are looked at.
+/// Most folders right below the drop folder that are checked.
 const MAX_FOLDERS: usize = 256;
 /// Most bundles at once.
 const MAX_BUNDLES: usize = 256;
@@ -36,7 +36,7 @@ pub(super) struct Listing {
     pub hanging: BTreeMap<Utf8PathBuf, Hangs>,
     /// Folders and files that cannot be read, as below the drop folder, and why, in words.
     pub unreadable: BTreeMap<Utf8PathBuf, String>,
-    /// What was not looked at because there is too much, in words.
+    /// What was not checked because there is too much, in words.
     pub left_out: Vec<String>,
 }
 
@@ -132,7 +132,7 @@ impl Lister {
     }
 }
 
-/// The drop folder and the folders right below it, and whether there are more than are looked at. What of it cannot be
+/// The drop folder and the folders right below it, and whether there are more than are checked. What of it cannot be
 /// read, reading its files tells.
 fn folders(folder: &Utf8Path) -> (Vec<Utf8PathBuf>, bool) {
     let entries = folder.read_dir_utf8().into_iter().flatten().take(MAX_ENTRIES);
@@ -157,9 +157,9 @@ fn joined(archive: &str, volumes: &BTreeMap<u64, Found>) -> Option<Found> {
     let stamp = volumes.iter().fold(Stamp { size: 0, ..first.stamp }, |all, (n, volume)| Stamp {
         size: all.size.saturating_add(volume.stamp.size),
         modified: all.modified.max(volume.stamp.modified),
-        place: (
-            all.place.0.rotate_left(7) ^ volume.stamp.place.0,
-            all.place.1.rotate_left(7) ^ volume.stamp.place.1 ^ n,
+        inode: (
+            all.inode.0.rotate_left(7) ^ volume.stamp.inode.0,
+            all.inode.1.rotate_left(7) ^ volume.stamp.inode.1 ^ n,
         ),
     });
     let folder = first.path.parent();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn t142_entries_that_are_not_looked_at_are_said_with_their_folder() {
+    fn t142_entries_that_are_not_read_are_reported_with_their_folder() {
         let folder = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(folder.path()).unwrap();
         std::fs::create_dir(root.join("usb")).unwrap();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn t142_what_is_too_much_is_said() {
+    fn t142_what_is_too_much_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(folder.path()).unwrap();
         for n in 0..=MAX_BUNDLES {

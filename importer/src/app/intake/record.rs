@@ -70,7 +70,7 @@ pub(super) fn imported(
 ) -> BTreeMap<StreamName, Mark> {
     let due = files.entries().values().zip(usages).filter(|(entry, usage)| {
         let imported = match &entry.state {
-            State::Accepted(_) => usage.imported() && entry.is_proven(),
+            State::Accepted(_) => usage.imported() && entry.is_verified(),
             _ => {
                 conditions::was_imported(entry.earlier.as_ref())
                     && may_have_been_used(entry, files.marks(), times, &is_confirmed)

@@ -15,10 +15,10 @@ const MAX_TEXT: usize = 250 * 4;
 pub(super) enum Kind {
     /// The bundle is not accepted until the file is another one.
     Refused,
-    /// The file is not whole.
+    /// The file is incomplete.
     Incomplete,
-    /// The medium fails or went away: it is tried again.
-    Medium,
+    /// The media fail or went away: they are retried.
+    Media,
 }
 
 /// A failure in words.
@@ -64,7 +64,7 @@ pub(super) const REFUSALS: [&str; 15] = [
 pub(super) fn judge(error: &BundleError) -> Failure {
     use BundleError as E;
     let (kind, reason) = match error {
-        E::Open { .. } | E::Read { .. } => (Kind::Medium, krs_core::crd::reason::MEDIA_READ_ERROR),
+        E::Open { .. } | E::Read { .. } => (Kind::Media, krs_core::crd::reason::MEDIA_READ_ERROR),
         E::Incomplete { .. } | E::Volumes { .. } => (Kind::Incomplete, INCOMPLETE),
         E::Trailing { .. } | E::ForeignVolumes { .. } | E::Damaged { .. } | E::Content { .. } => {
             (Kind::Refused, DAMAGED)
@@ -168,10 +168,10 @@ mod tests {
         let stream = krs_core::bundle::StreamName::default;
         let digest = Digest::of(b"");
         let table = [
-            (BundleError::Open { path: path(), source: io() }, Kind::Medium, "MediaReadError", "may read it"),
+            (BundleError::Open { path: path(), source: io() }, Kind::Media, "MediaReadError", "may read it"),
             (
                 BundleError::Read { path: path(), offset: 4, source: io() },
-                Kind::Medium,
+                Kind::Media,
                 "MediaReadError",
                 "byte 4",
             ),
@@ -236,13 +236,13 @@ mod tests {
         for (error, kind, reason, part) in table {
             let failure = judge(&error);
             assert_eq!((failure.kind, failure.reason), (kind, reason), "{error}");
-            assert!(kind == Kind::Medium || REFUSALS.contains(&reason), "{reason}");
+            assert!(kind == Kind::Media || REFUSALS.contains(&reason), "{reason}");
             assert!(failure.message.contains(part), "{}", failure.message);
         }
     }
 
     #[test]
-    fn t84_text_from_a_stick_is_made_harmless_and_short() {
+    fn t84_text_from_a_drive_is_made_harmless_and_short() {
         let text = sentence(&format!("\u{1b}[31m{}", "ü".repeat(5000)), Some("do this"));
         assert!(text.len() <= 1000 && !text.contains('\u{1b}'), "{text}");
     }

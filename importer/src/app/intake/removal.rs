@@ -16,7 +16,7 @@ pub(super) fn safe_to_remove(
     entry: &Entry,
     file: &str,
     usage: &Usage,
-    proven: bool,
+    is_verified: bool,
 ) -> (bool, &'static str, String) {
     let stay = |why: &'static str, text: &str| (false, why, format!("do not remove the media: {text}"));
     if entry.stamp.is_none() {
@@ -40,7 +40,7 @@ pub(super) fn safe_to_remove(
     if usage.missing.count > 0 {
         return stay(IMAGES_MISSING, &needs(&usage.missing));
     }
-    if !proven {
+    if !is_verified {
         return stay("Checking", "it is being read to its end");
     }
     if let Some((why, text)) = not_recorded(usage) {

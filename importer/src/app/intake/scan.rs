@@ -220,10 +220,10 @@ mod tests {
             clock: Timestamp::now(),
         };
         let long_ago = Timestamp::UNIX_EPOCH.into();
-        let stamp = Stamp { size: 100_000, modified: Some(long_ago), place: (1, 2) };
+        let stamp = Stamp { size: 100_000, modified: Some(long_ago), inode: (1, 2) };
         let path = Utf8Path::new("usb1/a.krs.tar");
         let opened = open(&rules, &Policy::default(), &[root.to_owned()], path, &stamp);
         let failure = opened.map(drop).unwrap_err();
-        assert_eq!((failure.kind, failure.reason), (Kind::Medium, "MediaReadError"), "{}", failure.message);
+        assert_eq!((failure.kind, failure.reason), (Kind::Media, "MediaReadError"), "{}", failure.message);
     }
 }

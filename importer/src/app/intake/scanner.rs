@@ -46,7 +46,7 @@ impl Scanner {
     /// Waits until the scan that runs has ended; indefinitely, where none does.
     ///
     /// # Cancellation
-    /// Nothing is lost: the scan goes on.
+    /// Nothing is lost: the scan continues.
     pub(super) async fn ended(&mut self) -> Result<Scan, JoinError> {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let scan = running.await;

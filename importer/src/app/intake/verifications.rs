@@ -80,7 +80,7 @@ impl FullVerifications {
     /// Stops those whose file is another one or absent, and starts the next ones.
     pub(super) fn update(&mut self, files: &Files, watchdog: &Watchdog) {
         let entries = files.entries();
-        let due = |entry: &&Entry| entry.present() && !entry.is_proven();
+        let due = |entry: &&Entry| entry.present() && !entry.is_verified();
         for (media, verification) in &self.running {
             let entry = entries.get(&verification.path).filter(due).filter(|entry| entry.media == *media);
             let accepted = entry.and_then(Entry::accepted);

@@ -24,7 +24,7 @@ pub(super) struct Context<'a> {
     pub previous: Option<&'a ImageBundleStatus>,
     pub generation: i64,
     pub now: Timestamp,
-    /// Bytes that the pass over the medium has read, while it is under way.
+    /// Bytes that the pass over the media has read, while it is under way.
     pub bytes: Option<u64>,
     /// The newest time that a trusted bundle has told.
     pub newest: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context
                 incomplete(condition::IMPORTED, "False"),
                 row(condition::SAFE_TO_REMOVE, "False", INCOMPLETE, wait),
             ];
-            (said(message), rows)
+            (status_with(message), rows)
         }
         State::Unreadable(message) => {
             let failing = |type_, status| row(type_, status, reason::MEDIA_READ_ERROR, message);
@@ -62,7 +62,7 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context
                 failing(condition::IMPORTED, "False"),
                 not_read(reason::MEDIA_READ_ERROR),
             ];
-            (said(message), rows)
+            (status_with(message), rows)
         }
         State::Refused { reason: why, message } => {
             let complete = match (&entry.stamp, *why) {
@@ -78,7 +78,7 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context
                 row(condition::IMPORTED, "False", why, "nothing is copied from a bundle that is refused"),
                 not_read(why),
             ];
-            (said(message), rows)
+            (status_with(message), rows)
         }
     };
     if let Some(digest) = entry.recorded() {
@@ -145,7 +145,7 @@ fn described(accepted: &Accepted) -> ImageBundleStatus {
     }
 }
 
-fn said(message: &str) -> ImageBundleStatus {
+fn status_with(message: &str) -> ImageBundleStatus {
     ImageBundleStatus { message: Some(message.to_owned()), ..ImageBundleStatus::default() }
 }
 
@@ -153,7 +153,7 @@ fn row(type_: &'static str, status: &'static str, reason: &str, message: &str) -
     (type_, status, reason.to_owned(), message.to_owned())
 }
 
-/// Of a medium that nothing is taken from.
+/// Of media that nothing is taken from.
 fn not_read(why: &str) -> Row {
     row(condition::SAFE_TO_REMOVE, "True", why, "nothing is read from it: you may remove the media")
 }
@@ -190,8 +190,8 @@ fn accepted_rows(
     usage: &Usage,
     context: &Context<'_>,
 ) -> (ImageBundleStatus, Vec<Row>) {
-    let proven = entry.is_proven();
-    let suspect = entry.suspect == Some(accepted.stock.digest) && !proven;
+    let is_verified = entry.is_verified();
+    let suspect = entry.suspect == Some(accepted.stock.digest) && !is_verified;
     let signers = accepted.held.bundle.signers().iter().map(ToString::to_string).collect::<Vec<_>>();
     let by = if signers.is_empty() {
         "its origin is not verified: the site requires no signature".to_owned()
@@ -219,7 +219,7 @@ fn accepted_rows(
     } else {
         row(condition::IMPORTED, "Unknown", USAGE_UNKNOWN, &usage_unknown(usage))
     };
-    let (safe, why, text) = safe_to_remove(entry, file, usage, proven);
+    let (safe, why, text) = safe_to_remove(entry, file, usage, is_verified);
     let manifest = accepted.held.bundle.manifest();
     let mut message = text.clone();
     if let Standing::Superseded { by } = usage.standing {
@@ -241,7 +241,8 @@ fn accepted_rows(
         message: Some(super::rejection::sentence(&message, None)),
         volumes: Some(VolumeCounts { present: here, expected: 1 }),
         namespace_mismatches: context.mismatches.map(|found| found.first.clone()).unwrap_or_default(),
-        bytes_verified: i64::try_from(if proven { all } else { context.bytes.unwrap_or(0).min(all) }).ok(),
+        bytes_verified: i64::try_from(if is_verified { all } else { context.bytes.unwrap_or(0).min(all) })
+            .ok(),
         ..described(accepted)
     };
     let safe =

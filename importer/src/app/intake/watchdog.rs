@@ -71,7 +71,7 @@ impl Watchdog {
             }
             *state = State::Returned;
         };
-        // Without a thread nothing can be read now; the next call tries again.
+        // Without a thread nothing can be read now; the next call retries.
         let thread = std::thread::Builder::new().name("drop folder".to_owned());
         thread.spawn(run).map_err(|_| Hangs::TooMany)?;
         Ok(Call { state, watchdog: self.clone(), key: key.to_owned(), began })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is done about a set after it was looked at: what it needs is published, Jobs are created and deleted.
+//! What is done about a set after it was reconciled: what it needs is published, Jobs are created and deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,30 +34,30 @@ impl SetReconcile<'_> {
     pub(super) async fn act(
         &self,
         secrets: &Secrets<'_>,
-        seen: &mut Observed,
+        observed: &mut Observed,
         state: &mut SetState,
     ) -> Result<Decision, ReconcileError> {
         let wakeups = &self.importer.registries.wakeups;
         let ended_before = wakeups.ended();
-        let blob_locations = self.blob_locations(seen, state);
-        let (mut decision, mut reserved) = self.decide_and_reserve(seen, state, &blob_locations);
+        let blob_locations = self.blob_locations(observed, state);
+        let (mut decision, mut reserved) = self.decide_and_reserve(observed, state, &blob_locations);
         if !decision.create.is_empty() {
-            let read = self.read_destination(secrets, seen).await;
-            if read.is_err() || seen.blocker.is_some() {
+            let read = self.read_destination(secrets, observed).await;
+            if read.is_err() || observed.blocker.is_some() {
                 drop(reserved);
                 read?;
-                (decision, reserved) = self.decide_and_reserve(seen, state, &blob_locations);
+                (decision, reserved) = self.decide_and_reserve(observed, state, &blob_locations);
             }
         }
-        self.needs(seen, state, &decision);
+        self.needs(observed, state, &decision);
         if decision.waits_for_jobs {
             wakeups.wait(&self.uid, &self.name, ended_before);
         } else {
             wakeups.wait_no_more(&self.uid);
         }
         let mut rejected = Vec::new();
-        let result = match self.delete_all(seen, &decision.delete).await {
-            Ok(()) => self.create(secrets, seen, state, &mut reserved, &mut rejected).await,
+        let result = match self.delete_all(observed, &decision.delete).await {
+            Ok(()) => self.create(secrets, observed, state, &mut reserved, &mut rejected).await,
             Err(error) => Err(error),
         };
         drop(reserved);
@@ -66,22 +66,22 @@ impl SetReconcile<'_> {
         if rejected.is_empty() {
             return Ok(decision);
         }
-        self.remember_rejected(seen, state, rejected).await?;
+        self.remember_rejected(observed, state, rejected).await?;
         // What the Jobs of this reconcile are not created for waits for the next one.
-        let after = self.decide(seen, state, &blob_locations, false);
+        let after = self.decide(observed, state, &blob_locations, false);
         Ok(Decision { delete: Vec::new(), ..after })
     }
 
     /// Decides, and takes what the new Jobs need before another set decides. Nothing is waited for in between. (T-176)
     fn decide_and_reserve(
         &self,
-        seen: &Observed,
+        observed: &Observed,
         state: &SetState,
         blob_locations: &BTreeMap<Digest, Vec<RepositoryName>>,
     ) -> (Decision, Reservation<'_>) {
         let _deciding = self.importer.deciding.lock();
-        self.note_jobs(seen);
-        let mut decision = self.decide(seen, state, blob_locations, true);
+        self.note_jobs(observed);
+        let mut decision = self.decide(observed, state, blob_locations, true);
         let recorded = state.jobs.as_ref();
         // The name of a Job that ended is taken until Kubernetes deletes it.
         let is_taken = |name: &str| {
@@ -102,10 +102,10 @@ impl SetReconcile<'_> {
     }
 
     /// Takes note of the Jobs of the set as they were read.
-    fn note_jobs(&self, seen: &Observed) {
+    fn note_jobs(&self, observed: &Observed) {
         let namespace = &self.name.namespace;
-        if seen.are_jobs_known {
-            self.importer.runs(namespace, &self.uid, &seen.jobs.list);
+        if observed.are_jobs_known {
+            self.importer.runs(namespace, &self.uid, &observed.jobs.list);
         } else {
             self.importer.facts.runs_unknown(namespace, &self.uid);
         }
@@ -117,9 +117,9 @@ impl SetReconcile<'_> {
         self.importer.parts.metrics.jobs.get_or_create(&label).set(count);
     }
 
-    async fn delete_all(&self, seen: &mut Observed, names: &[String]) -> Result<(), ReconcileError> {
+    async fn delete_all(&self, observed: &mut Observed, names: &[String]) -> Result<(), ReconcileError> {
         for name in names {
-            self.delete(&mut seen.jobs, name).await?;
+            self.delete(&mut observed.jobs, name).await?;
             self.importer.release(&self.uid, name);
         }
         Ok(())
@@ -127,7 +127,7 @@ impl SetReconcile<'_> {
 
     fn decide(
         &self,
-        seen: &Observed,
+        observed: &Observed,
         state: &SetState,
         blob_locations: &BTreeMap<Digest, Vec<RepositoryName>>,
         may_create: bool,
@@ -135,7 +135,7 @@ impl SetReconcile<'_> {
         let parts = &self.importer.parts;
         let Elsewhere { mut running, busy } =
             self.importer.facts.elsewhere(&self.name.namespace, &self.uid, self.now);
-        let here = seen.jobs.list.iter().filter(|job| job.is_active()).count();
+        let here = observed.jobs.list.iter().filter(|job| job.is_active()).count();
         *running.entry(self.name.namespace.clone()).or_default() += here;
         let (max, namespaces) = (parts.config.jobs.max, self.importer.facts.namespaces());
         let free = Slots { max, running: &running, namespaces: &namespaces }.free(&self.name.namespace);
@@ -143,13 +143,13 @@ impl SetReconcile<'_> {
             now: self.now,
             spec: &self.set.spec,
             namespace: &self.name.namespace,
-            targets: &seen.targets,
-            unresolved: &seen.unresolved,
-            collisions: &seen.collisions,
-            blocker: seen.blocker.clone(),
-            answers: &seen.said.answers,
+            targets: &observed.targets,
+            unresolved: &observed.unresolved,
+            collisions: &observed.collisions,
+            blocker: observed.blocker.clone(),
+            answers: &observed.registry_view.answers,
             state,
-            jobs: &seen.jobs.list,
+            jobs: &observed.jobs.list,
             busy: &busy,
             blob_locations,
             stock: &self.stock,
@@ -159,28 +159,30 @@ impl SetReconcile<'_> {
                 free_jobs: if may_create { free.jobs } else { 0 },
                 kept_jobs: free.kept,
             },
-            renew_in: seen.renewals_wait.then_some(self.resync),
+            renew_in: observed.renewals_wait.then_some(self.resync),
         })
     }
 
     /// Repositories that blobs of missing images can be linked from.
-    fn blob_locations(&self, seen: &Observed, state: &SetState) -> BTreeMap<Digest, Vec<RepositoryName>> {
-        let missing = seen.targets.iter().filter(|target| !state.proofs.contains_key(&target.key));
+    fn blob_locations(&self, observed: &Observed, state: &SetState) -> BTreeMap<Digest, Vec<RepositoryName>> {
+        let missing = observed.targets.iter().filter(|target| !state.verified_at.contains_key(&target.key));
         let namespace = &self.name.namespace;
         let found =
             missing.filter_map(|target| self.stock.find(namespace, &target.digest, &target.platforms));
         let blobs = found.flat_map(|(_, image)| image.contents.iter().copied()).collect::<BTreeSet<_>>();
-        let Some(wanted) = seen.wanted.as_ref().filter(|_| !blobs.is_empty()) else { return BTreeMap::new() };
+        let Some(wanted) = observed.wanted.as_ref().filter(|_| !blobs.is_empty()) else {
+            return BTreeMap::new();
+        };
         let share = self.importer.config().share_across_namespaces;
         self.importer.facts.blob_locations(&self.name.namespace, share, &wanted.destination.registry, &blobs)
     }
 
     /// Publishes what the set needs, before a Job exists that asks for it.
-    fn needs(&self, seen: &Observed, state: &SetState, decision: &Decision) {
-        let images = seen.wanted.as_ref().map(|wanted| wanted.images.as_slice()).unwrap_or_default();
-        let (spec, blocker, jobs) = (&self.set.spec, seen.blocker.as_ref(), &seen.jobs.list);
-        let mut needs = needs(spec, blocker, images, &seen.targets, state, jobs, decision);
-        if !seen.are_jobs_known {
+    fn needs(&self, observed: &Observed, state: &SetState, decision: &Decision) {
+        let images = observed.wanted.as_ref().map(|wanted| wanted.images.as_slice()).unwrap_or_default();
+        let (spec, blocker, jobs) = (&self.set.spec, observed.blocker.as_ref(), &observed.jobs.list);
+        let mut needs = needs(spec, blocker, images, &observed.targets, state, jobs, decision);
+        if !observed.are_jobs_known {
             needs.copying_from = self.importer.facts.copied_from(&self.name);
         }
         self.importer.facts.needs(&self.name, needs);
@@ -204,7 +206,7 @@ impl SetReconcile<'_> {
     async fn create(
         &self,
         secrets: &Secrets<'_>,
-        seen: &mut Observed,
+        observed: &mut Observed,
         state: &mut SetState,
         reserved: &mut Reservation<'_>,
         rejected: &mut Vec<(Batch, String, String)>,
@@ -214,15 +216,15 @@ impl SetReconcile<'_> {
         let surroundings = JobContext {
             config: &parts.config,
             registry_ca: &registry_ca,
-            destination_is_dockerconfigjson: seen
-                .login
+            destination_is_dockerconfigjson: observed
+                .registry_secret
                 .as_ref()
-                .is_some_and(|login| login.is_dockerconfigjson),
-            destination_ca_keys: &seen.ca_keys.clone(),
+                .is_some_and(|registry_secret| registry_secret.is_dockerconfigjson),
+            destination_ca_keys: &observed.ca_keys.clone(),
         };
         let mut announced = Vec::new();
         for (name, batch) in reserved.batches() {
-            if !self.can_read_source(secrets, &batch, seen).await? || !self.may_copy(&batch, seen) {
+            if !self.can_read_source(secrets, &batch, observed).await? || !self.may_copy(&batch, observed) {
                 reserved.release(&name);
                 continue;
             }
@@ -247,7 +249,7 @@ impl SetReconcile<'_> {
                         owned.uid = Some(uid);
                     }
                     self.log_start(&batch, &name);
-                    seen.jobs.list.extend(job::read(&job, &[]));
+                    observed.jobs.list.extend(job::read(&job, &[]));
                 }
                 Created::Rejected(why) => {
                     jobs.remove(&name);
@@ -265,12 +267,12 @@ impl SetReconcile<'_> {
         &self,
         secrets: &Secrets<'_>,
         batch: &Batch,
-        seen: &mut Observed,
+        observed: &mut Observed,
     ) -> Result<bool, ReconcileError> {
         let mut usable = true;
         if matches!(batch.source, BatchSource::Registry { .. }) {
             for (target, _) in &batch.targets {
-                usable &= self.source_login(secrets, target, &mut seen.blocked).await?;
+                usable &= self.source_secret(secrets, target, &mut observed.blocked).await?;
             }
         }
         Ok(usable)
@@ -278,7 +280,7 @@ impl SetReconcile<'_> {
 
     /// Whether the bundle lists all images of the batch for the set's namespace, by the drop folder as it is now; else they
     /// are blocked. The last moment before a Job exists that reads them. (T-123)
-    fn may_copy(&self, batch: &Batch, seen: &mut Observed) -> bool {
+    fn may_copy(&self, batch: &Batch, observed: &mut Observed) -> bool {
         let BatchSource::Bundle { digest, .. } = &batch.source else { return true };
         let (stock, namespace) = (self.importer.stock(), &self.name.namespace);
         let Some(bundle) = stock.bundles.iter().find(|bundle| bundle.digest == *digest) else { return true };
@@ -287,8 +289,8 @@ impl SetReconcile<'_> {
             let held = bundle.images.of_digest(&target.digest).next();
             if held.is_some_and(|image| !stock.serves(namespace, image)) {
                 let message = withheld(namespace, &target.reference.to_string(), bundle);
-                let why = |place: &usize| (*place, (reason::NAMESPACE_NOT_LISTED, message.clone()));
-                seen.blocked.extend(target.images.iter().map(why));
+                let why = |position: &usize| (*position, (reason::NAMESPACE_NOT_LISTED, message.clone()));
+                observed.blocked.extend(target.images.iter().map(why));
                 all = false;
             }
         }
@@ -298,7 +300,7 @@ impl SetReconcile<'_> {
     /// A Job that the API server refuses is a failed attempt. (T-83)
     async fn remember_rejected(
         &self,
-        seen: &mut Observed,
+        observed: &mut Observed,
         state: &mut SetState,
         rejected: Vec<(Batch, String, String)>,
     ) -> Result<(), ReconcileError> {
@@ -312,26 +314,27 @@ impl SetReconcile<'_> {
             }
             remember_rejection(state, &batch, &name, &why, self.now);
             for (target, _) in &batch.targets {
-                let place = |place: &usize| (*place, (reason::JOB_REJECTED, why.clone()));
-                seen.blocked.extend(target.images.iter().map(place));
+                let position = |position: &usize| (*position, (reason::JOB_REJECTED, why.clone()));
+                observed.blocked.extend(target.images.iter().map(position));
             }
         }
         self.save(state).await
     }
 
     /// Counts what became present, and what the Jobs sent whose end is accounted for now.
-    pub(super) fn count(&self, before: &SetState, after: &SetState, seen: &Observed) {
+    pub(super) fn count(&self, before: &SetState, after: &SetState, observed: &Observed) {
         let metrics = &self.importer.parts.metrics;
-        let is_new = |key: &TargetKey| after.proofs.contains_key(key) && !before.proofs.contains_key(key);
-        let new = seen.targets.iter().filter(|target| is_new(&target.key));
+        let is_new =
+            |key: &TargetKey| after.verified_at.contains_key(key) && !before.verified_at.contains_key(key);
+        let new = observed.targets.iter().filter(|target| is_new(&target.key));
         metrics.images_synchronized.inc_by(new.map(|target| target.images.len() as u64).sum());
-        self.measure_corrupt(seen);
+        self.measure_corrupt(observed);
         for (name, owned) in after.jobs.iter().flatten() {
             let was_open = |jobs: &OwnedJobs| jobs.get(name).is_none_or(|owned| owned.ended.is_none());
             if owned.ended.is_none() || !before.jobs.as_ref().is_none_or(was_open) {
                 continue;
             }
-            let Some(job) = seen.jobs.list.iter().find(|job| job.name == *name) else { continue };
+            let Some(job) = observed.jobs.list.iter().find(|job| job.name == *name) else { continue };
             if let JobPhase::Succeeded { report, .. } | JobPhase::Failed { report, .. } = &job.phase {
                 self.log_end(job);
                 metrics.bytes_synchronized.inc_by(report.as_ref().map_or(0, |report| report.bytes_copied));
@@ -340,14 +343,14 @@ impl SetReconcile<'_> {
     }
 
     /// Damage is asked about again in each round, so that a round that got answers tells all of it.
-    fn measure_corrupt(&self, seen: &Observed) {
-        if seen.said.answers.is_empty() {
+    fn measure_corrupt(&self, observed: &Observed) {
+        if observed.registry_view.answers.is_empty() {
             return;
         }
-        let corrupt = seen
+        let corrupt = observed
             .targets
             .iter()
-            .filter(|t| matches!(seen.said.answers.get(&t.key), Some(Answer::Corrupt { .. })));
+            .filter(|t| matches!(observed.registry_view.answers.get(&t.key), Some(Answer::Corrupt { .. })));
         let count = corrupt.map(|target| target.images.len()).sum::<usize>();
         let labels = SetLabels { namespace: self.name.namespace.clone(), name: self.name.name.clone() };
         let metrics = &self.importer.parts.metrics;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images that cannot be worked on for a reason of their own, while the rest of the set goes on. Pure.
+//! Images that cannot be worked on for a reason of their own, while the rest of the set continues. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,25 @@ use krs_core::crd::{EdgeImageSetSpec, ImageFailure, reason};
 
 use crate::engine::decide::StatusSummary;
 
-/// Reason and message, by place in `spec.images`.
+/// Reason and message, by position in `spec.images`.
 pub(super) type BlockedImages = BTreeMap<usize, (&'static str, String)>;
 
 /// Says in `summary` why images are blocked. Where nothing is being copied, the first of them is what the set waits for.
 /// `runs`: copy Jobs of the set run; that some were decided on does not say so, where what they need is missing.
-pub(super) fn say(summary: &mut StatusSummary, spec: &EdgeImageSetSpec, blocked: &BlockedImages, runs: bool) {
-    let missing = |place: usize| summary.present.get(place) == Some(&false);
-    let said = blocked.iter().filter(|(place, _)| missing(**place));
-    let said =
-        said.filter_map(|(place, why)| Some((&spec.images.get(*place)?.image, why))).collect::<Vec<_>>();
-    let Some((_, (why, message))) = said.first() else { return };
+pub(super) fn add_blockers(
+    summary: &mut StatusSummary,
+    spec: &EdgeImageSetSpec,
+    blocked: &BlockedImages,
+    runs: bool,
+) {
+    let missing = |position: usize| summary.present.get(position) == Some(&false);
+    let blocking = blocked.iter().filter(|(position, _)| missing(**position));
+    let blocking = blocking
+        .filter_map(|(position, why)| Some((&spec.images.get(*position)?.image, why)))
+        .collect::<Vec<_>>();
+    let Some((_, (why, message))) = blocking.first() else { return };
     let (why, message) = (*why, message.clone());
-    for (image, (reason, message)) in said {
+    for (image, (reason, message)) in blocking {
         summary.failures.retain(|failure| failure.image != *image);
         summary.failures.push(ImageFailure {
             image: image.clone(),
@@ -79,22 +85,22 @@ mod tests {
     }
 
     #[test]
-    fn what_blocks_one_image_is_said_and_does_not_hide_that_others_are_copied() {
+    fn what_blocks_one_image_is_reported_and_does_not_hide_that_others_are_copied() {
         let blocked = BlockedImages::from([(1, (reason::SECRET_NOT_FOUND, "no Secret x".to_owned()))]);
         let spec = spec(&["a", "b"]);
         let mut waiting = summary(&[true, false], reason::WAITING_FOR_BUNDLE);
-        say(&mut waiting, &spec, &blocked, false);
+        add_blockers(&mut waiting, &spec, &blocked, false);
         assert_eq!(waiting.ready, (reason::SECRET_NOT_FOUND, "no Secret x".to_owned()));
         assert_eq!(waiting.failures.len(), 1);
         let mut copying = summary(&[false, false], reason::COPYING_IMAGES);
-        say(&mut copying, &spec, &blocked, true);
+        add_blockers(&mut copying, &spec, &blocked, true);
         assert_eq!(copying.ready.0, reason::WAITING_FOR_BUNDLE);
         assert_eq!(copying.failures.len(), 1);
         let mut decided = summary(&[false, false], reason::COPYING_IMAGES);
-        say(&mut decided, &spec, &blocked, false);
+        add_blockers(&mut decided, &spec, &blocked, false);
         assert_eq!(decided.ready.0, reason::SECRET_NOT_FOUND, "no Job was created");
         let mut present = summary(&[true, true], reason::WAITING_FOR_BUNDLE);
-        say(&mut present, &spec, &blocked, false);
+        add_blockers(&mut present, &spec, &blocked, false);
         assert!(present.failures.is_empty());
     }
 }

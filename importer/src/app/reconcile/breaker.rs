@@ -87,7 +87,7 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
         match counts {
             Counts::Failed => self.failed(key, message, now),
             Counts::Wait(time) => self.wait(key, message, time, now),
-            Counts::Nothing => return self.say_nothing(key),
+            Counts::Nothing => return self.release(key),
             Counts::Answered => {
                 let breaker = self.0.lock().remove(key);
                 return breaker.map(|breaker| breaker.waiting).unwrap_or_default();
@@ -124,7 +124,7 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
     }
 
     /// A check that found nothing out does not keep the others waiting.
-    fn say_nothing(&self, key: &K) -> BTreeSet<SetName> {
+    fn release(&self, key: &K) -> BTreeSet<SetName> {
         let mut all = self.0.lock();
         let Some(breaker) = all.get_mut(key) else { return BTreeSet::new() };
         if breaker.probed.take().is_none() {
@@ -246,7 +246,7 @@ mod tests {
         breakers.admit(&1, &a, at(60)).unwrap();
         breakers.record(&1, Counts::Failed, "503", at(61));
         breakers.admit(&1, &a, at(61)).unwrap();
-        breakers.record(&1, Counts::Wait(Duration::MAX), "for ever", at(62));
+        breakers.record(&1, Counts::Wait(Duration::MAX), "indefinitely", at(62));
         breakers.admit(&1, &a, at(3661)).unwrap_err();
         breakers.admit(&1, &a, at(3662)).unwrap();
     }

@@ -98,7 +98,7 @@ struct Progress {
     answered: AtomicUsize,
     /// Whether all was asked; nothing but its return is left.
     ended: AtomicBool,
-    /// Whether the reconcile that started it went on without it.
+    /// Whether the reconcile that started it continued without it.
     left: AtomicBool,
     /// Whether a reconcile waited for it.
     waited: AtomicBool,
@@ -261,7 +261,7 @@ impl Progress {
         self.left.load(Ordering::SeqCst)
     }
 
-    /// The reconcile goes on without it. Answers whether it has just ended, and wakes nobody.
+    /// The reconcile continues without it. Answers whether it has just ended, and wakes nobody.
     fn leave(&self) -> bool {
         self.left.store(true, Ordering::SeqCst);
         self.ended.load(Ordering::SeqCst)
@@ -285,7 +285,7 @@ impl Check {
         let registries = Arc::clone(&turn.permit.registries);
         let wakeups = Arc::clone(&registries);
         let task = tokio::spawn(async move {
-            let outcome = ask(&edge, &lists, &reports.answered, &turn).await;
+            let outcome = check_targets(&edge, &lists, &reports.answered, &turn).await;
             drop(turn);
             if reports.end() {
                 wakeups.wakeups.wake(&set);
@@ -306,7 +306,7 @@ impl Check {
         self.key == *key
     }
 
-    /// What it found out; `Err` while it goes on. The reconcile that started it waits some seconds, others do not.
+    /// What it found out; `Err` while it continues. The reconcile that started it waits some seconds, others do not.
     pub(super) async fn outcome(mut self) -> Result<(Outcome, BTreeSet<TargetKey>), Self> {
         let registries = Arc::clone(&self.registries);
         let waiter = if self.progress.left.load(Ordering::SeqCst) {
@@ -355,7 +355,7 @@ impl Drop for Check {
     }
 }
 
-async fn ask(
+async fn check_targets(
     edge: &Edge,
     lists: &[Vec<(Target, CheckKind)>],
     answered: &AtomicUsize,
@@ -367,9 +367,9 @@ async fn ask(
         turn.judge(health, None, &blocker.message);
         return Outcome::Blocker(blocker);
     }
-    let (said, health, message) = edge.ask(lists, answered).await;
+    let (view, health, message) = edge.check_targets(lists, answered).await;
     turn.judge(Health::Answered, Some(health), &message);
-    Outcome::RegistryView(said)
+    Outcome::RegistryView(view)
 }
 
 /// What a status says of a registry that is left alone. (T-135)

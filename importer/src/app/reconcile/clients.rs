@@ -76,7 +76,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether it may go on: a client has a number of retries and a time for pauses for all of its requests.
+    /// Whether it may continue: a client has a number of retries and a time for pauses for all of its requests.
     fn is_usable(&self, now: Timestamp) -> bool {
         let done = self.client.statistics();
         !is_over(self.made, MAX_AGE, now) && done.retries_left > RETRIES / 2 && done.paused < MAX_PAUSES / 2

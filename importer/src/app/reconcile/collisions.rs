@@ -67,8 +67,8 @@ pub(super) fn give_up(
 }
 
 fn take(target: &mut Target, tag: &Tag, images: &[SetImage], message: &str, collisions: &mut Collisions) {
-    let named = |place: &&usize| images.get(**place).is_some_and(|image| image.tag == *tag);
-    collisions.extend(target.images.iter().filter(named).map(|place| (*place, message.to_owned())));
+    let named = |position: &&usize| images.get(**position).is_some_and(|image| image.tag == *tag);
+    collisions.extend(target.images.iter().filter(named).map(|position| (*position, message.to_owned())));
     target.take_tag(tag);
 }
 
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(tags.collect::<Vec<_>>(), [vec!["2".to_owned()], vec![own.clone()], vec!["3".to_owned()]]);
         assert!(
             targets[0].key != before[0].key && targets[2] == before[2],
-            "what is proven is proven for the tags"
+            "what is verified is verified for the tags"
         );
 
         let set =

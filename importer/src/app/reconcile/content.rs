@@ -142,8 +142,8 @@ impl BlobSink for Discard {
 
 async fn read(client: &Client, target: &Target, rate: u64) -> Found {
     let repository = client.repository(&target.registry, &target.repository);
-    let proof = verify_present(&repository, &target.digest, &target.platforms, &[]);
-    let contents = match tokio::time::timeout(BASE_TIME, proof).await {
+    let verification = verify_present(&repository, &target.digest, &target.platforms, &[]);
+    let contents = match tokio::time::timeout(BASE_TIME, verification).await {
         Ok(Ok(Presence::Complete { blobs, .. })) => blobs,
         Ok(Err(PresenceError::Registry(error @ RegistryError::Content { .. }))) => {
             return Found::Damaged(explain(&error, Whose::Destination(None)));
@@ -205,8 +205,8 @@ pub(super) fn apply(
         }
         state.content_verified.insert(key, now);
     }
-    // What is being copied is hashed by the registry as it arrives: the time begins with the proof.
-    for key in state.proofs.keys() {
+    // What is being copied is hashed by the registry as it arrives: the time begins with the verification.
+    for key in state.verified_at.keys() {
         state.content_verified.entry(*key).or_insert(now);
     }
     if requested_at.is_some() && requested_at != state.content_requested_at {
@@ -220,7 +220,7 @@ pub(super) fn apply(
         state.content_verified.insert(key, Timestamp::UNIX_EPOCH);
     }
     let damaged = &state.content_damage;
-    state.proofs.retain(|key, _| !damaged.contains_key(key));
+    state.verified_at.retain(|key, _| !damaged.contains_key(key));
 }
 
 /// The target that was read longest ago of those that are due. Without an `interval` only what somebody asked for is, and
@@ -239,7 +239,7 @@ pub(super) fn due<'a>(
         let interval = interval.into_iter().chain(damaged).min();
         let is_due =
             at == Timestamp::UNIX_EPOCH || interval.is_some_and(|interval| is_over(at, interval, now));
-        let counts = is_damaged || state.proofs.contains_key(&target.key);
+        let counts = is_damaged || state.verified_at.contains_key(&target.key);
         (is_due && counts && may_read(target.key)).then_some((at, target))
     };
     targets.iter().filter_map(since).min_by_key(|(at, target)| (*at, target.key)).map(|(_, target)| target)

@@ -8,7 +8,7 @@ use super::clients::{ClientKey, Connection};
 use super::error::ReconcileError;
 use super::hosts::Purpose;
 use super::observed::Observed;
-use super::secrets::{Login, SecretError, Secrets};
+use super::secrets::{RegistrySecret, SecretError, Secrets};
 use super::set_reconcile::SetReconcile;
 use super::sources;
 use super::waiting_for_secret::Versions;
@@ -44,18 +44,19 @@ impl SetReconcile<'_> {
     pub(super) async fn read_destination(
         &self,
         secrets: &Secrets<'_>,
-        seen: &mut Observed,
+        observed: &mut Observed,
     ) -> Result<(), ReconcileError> {
-        if seen.is_destination_read {
+        if observed.is_destination_read {
             return Ok(());
         }
-        let Some(registry) = seen.wanted.as_ref().map(|wanted| wanted.destination.registry.clone()) else {
+        let Some(registry) = observed.wanted.as_ref().map(|wanted| wanted.destination.registry.clone())
+        else {
             return Ok(());
         };
         match self.destination(secrets, &registry).await {
-            Ok((login, ca_certs)) => seen.destination_read(login, ca_certs.as_ref()),
+            Ok((registry_secret, ca_certs)) => observed.destination_read(registry_secret, ca_certs.as_ref()),
             Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
-            Err(SecretError::Blocker(blocker)) => seen.blocker = Some(blocker),
+            Err(SecretError::Blocker(blocker)) => observed.blocker = Some(blocker),
         }
         Ok(())
     }
@@ -65,12 +66,12 @@ impl SetReconcile<'_> {
         &self,
         secrets: &Secrets<'_>,
         registry: &RegistryHost,
-    ) -> Result<(Option<Login>, Option<CaCertificates>), SecretError> {
+    ) -> Result<(Option<RegistrySecret>, Option<CaCertificates>), SecretError> {
         let spec = &self.set.spec;
-        let login = match &spec.destination_client_secret_name {
+        let registry_secret = match &spec.destination_client_secret_name {
             Some(name) => {
                 let purpose = Purpose::Destination(registry);
-                Some(secrets.login(name, "spec.destinationClientSecretName", purpose).await?)
+                Some(secrets.registry_secret(name, "spec.destinationClientSecretName", purpose).await?)
             }
             None => None,
         };
@@ -78,17 +79,17 @@ impl SetReconcile<'_> {
         let secret = tls.and_then(|tls| tls.ca_secret_name.as_deref());
         let map = tls.and_then(|tls| tls.ca_config_map_name.as_deref());
         let ca_certs = match (secret, map) {
-            (Some(name), _) => Some(secrets.authorities(name, "spec.destinationTLS.caSecretName").await?),
+            (Some(name), _) => Some(secrets.ca_certificates(name, "spec.destinationTLS.caSecretName").await?),
             (None, Some(name)) => {
                 Some(secrets.config_map_authorities(name, "spec.destinationTLS.caConfigMapName").await?)
             }
             (None, None) => None,
         };
-        Ok((login, ca_certs))
+        Ok((registry_secret, ca_certs))
     }
 
-    /// Whether the login of a target's own registry can be used; else its images are blocked.
-    pub(super) async fn source_login(
+    /// Whether the credentials of a target's own registry can be used; else its images are blocked.
+    pub(super) async fn source_secret(
         &self,
         secrets: &Secrets<'_>,
         target: &Target,
@@ -98,11 +99,13 @@ impl SetReconcile<'_> {
             return Ok(true);
         };
         let purpose = Purpose::Source(&target.reference.registry);
-        match secrets.login(name, &sources::source_field(*first), purpose).await {
+        match secrets.registry_secret(name, &sources::source_field(*first), purpose).await {
             Ok(_) => Ok(true),
             Err(SecretError::Api(error)) => Err(ReconcileError::api("Secrets cannot be read")(error)),
             Err(SecretError::Blocker(why)) => {
-                blocked.extend(target.images.iter().map(|place| (*place, (why.reason, why.message.clone()))));
+                blocked.extend(
+                    target.images.iter().map(|position| (*position, (why.reason, why.message.clone()))),
+                );
                 Ok(false)
             }
         }

@@ -23,11 +23,11 @@ use crate::model::answer::Answer;
 use crate::model::target::{Target, TargetKey};
 
 /// Targets that are asked for at once.
-const ASKED_AT_ONCE: usize = 8;
+const MAX_CONCURRENT_CHECKS: usize = 8;
 /// Targets of one list that are found missing before its rest is not asked for.
 const MAX_MISSES: usize = 2;
 /// How long one target may take: a walk over an image with some hundred layers is far below it.
-const ASK_TIMEOUT: Duration = Duration::from_secs(120);
+const TARGET_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long all targets of a set may take; those without an answer by then are asked about by the next check.
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
 /// Retries that a client has for all of its requests ([`RetryPolicy::budget`]).
@@ -36,8 +36,8 @@ pub(super) const RETRIES: u32 = 50;
 /// limit is a reason to requeue, not to hold a check.
 pub(super) const MAX_PAUSES: Duration = Duration::from_secs(20);
 
-/// How the importer itself talks to registries: a look that fails is repeated by the next reconcile, so that little is
-/// tried again within one.
+/// How the importer itself talks to registries: a check that fails is repeated by the next reconcile, so that little is
+/// retried within one.
 pub(super) fn client_options(deny_list: &DenyList) -> ClientOptions {
     ClientOptions {
         deny_list: Some(deny_list.clone()),
@@ -67,7 +67,7 @@ pub(super) struct Edge {
 #[derive(Default)]
 pub(super) struct RegistryView {
     pub(super) answers: BTreeMap<TargetKey, Answer>,
-    /// Configs and layers of the targets that are whole.
+    /// Configs and layers of the targets that are complete.
     pub(super) contents: BTreeMap<TargetKey, Vec<Digest>>,
     /// Whether every target was asked about.
     pub(super) complete: bool,
@@ -77,15 +77,15 @@ pub(super) struct RegistryView {
 pub(super) fn edge_options(
     registry: &RegistryHost,
     tls: Option<&DestinationTls>,
-    login: Option<&Credentials>,
-    authorities: Option<Vec<u8>>,
+    credentials: Option<&Credentials>,
+    ca_certificates: Option<Vec<u8>>,
     deny_list: &DenyList,
 ) -> ClientOptions {
     let mut options = client_options(deny_list);
-    if let Some(login) = login {
-        login.apply(registry, &mut options);
+    if let Some(credentials) = credentials {
+        credentials.apply(registry, &mut options);
     }
-    options.ca_certs.extend(authorities.map(|pem| (registry.clone(), pem)));
+    options.ca_certs.extend(ca_certificates.map(|pem| (registry.clone(), pem)));
     if let Some(tls) = tls {
         options.plain_http.extend(tls.plain_http.then(|| registry.clone()));
         options.insecure.extend(tls.insecure_skip_verify.then(|| registry.clone()));
@@ -110,18 +110,18 @@ impl Edge {
     /// Asks about the targets of `lists`, as many as there is time for; those of one list one after another, until
     /// [`MAX_MISSES`] of them are not there. `answered` counts. Also tells the health of the registry, and the failure that
     /// shows it.
-    pub(super) async fn ask(
+    pub(super) async fn check_targets(
         &self,
         lists: &[Vec<(Target, CheckKind)>],
         answered: &AtomicUsize,
     ) -> (RegistryView, Health, String) {
         let deadline = tokio::time::Instant::now() + CHECK_TIMEOUT;
-        let asked = lists.iter().map(|list| self.ask_in_order(list).boxed()).collect::<Vec<_>>();
-        let (mut said, mut worst) = (RegistryView::default(), None::<(Health, String)>);
-        let mut answers = stream::iter(asked).flatten_unordered(ASKED_AT_ONCE);
+        let checks = lists.iter().map(|list| self.check_in_order(list).boxed()).collect::<Vec<_>>();
+        let (mut view, mut worst) = (RegistryView::default(), None::<(Health, String)>);
+        let mut answers = stream::iter(checks).flatten_unordered(MAX_CONCURRENT_CHECKS);
         while let Ok(next) = tokio::time::timeout_at(deadline, answers.next()).await {
             let Some((key, found)) = next else {
-                said.complete = true;
+                view.complete = true;
                 break;
             };
             answered.fetch_add(1, Ordering::Relaxed);
@@ -129,9 +129,9 @@ impl Edge {
             if worst.as_ref().is_none_or(|(known, _)| health > *known) {
                 worst = Some((health, found.answer.message().to_owned()));
             }
-            said.answers.insert(key, found.answer);
+            view.answers.insert(key, found.answer);
             if let Some(contents) = found.contents {
-                said.contents.insert(key, contents);
+                view.contents.insert(key, contents);
             }
         }
         let (health, message) = match worst {
@@ -139,7 +139,7 @@ impl Edge {
             None if lists.is_empty() => (Health::Answered, String::new()),
             None => (Health::NoAnswer, self.timed_out(CHECK_TIMEOUT).message),
         };
-        (said, health, message)
+        (view, health, message)
     }
 
     /// What it comes to if the registry does not answer in time.
@@ -152,20 +152,20 @@ impl Edge {
         Blocker { reason: reason::REGISTRY_UNREACHABLE, message, stalled: false }
     }
 
-    fn ask_in_order<'a>(
+    fn check_in_order<'a>(
         &'a self,
         list: &'a [(Target, CheckKind)],
     ) -> impl Stream<Item = (TargetKey, Found)> + Send + 'a {
         stream::unfold((list.iter(), 0), move |(mut rest, misses)| async move {
             let (target, how) = rest.next().filter(|_| misses < MAX_MISSES)?;
-            let (key, found) = self.ask_in_time(target, *how).await;
-            let is_there = matches!(found.answer, Answer::Whole | Answer::Observed);
+            let (key, found) = self.check_in_time(target, *how).await;
+            let is_there = matches!(found.answer, Answer::Complete | Answer::Observed);
             Some(((key, found), (rest, misses + usize::from(!is_there))))
         })
     }
 
-    async fn ask_in_time(&self, target: &Target, how: CheckKind) -> (TargetKey, Found) {
-        let answer = tokio::time::timeout(ASK_TIMEOUT, self.ask_one(target, how)).await;
+    async fn check_in_time(&self, target: &Target, how: CheckKind) -> (TargetKey, Found) {
+        let answer = tokio::time::timeout(TARGET_TIMEOUT, self.check_one(target, how)).await;
         let late = |_| {
             let answer = Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: self.late(target) };
             Found { failure: Some(Health::NoAnswer), ..Found::from(answer) }
@@ -177,22 +177,22 @@ impl Edge {
         format!(
             "{} did not say within {} s whether it has {}",
             self.registry,
-            ASK_TIMEOUT.as_secs(),
+            TARGET_TIMEOUT.as_secs(),
             target.repository
         )
     }
 
-    async fn ask_one(&self, target: &Target, how: CheckKind) -> Found {
+    async fn check_one(&self, target: &Target, how: CheckKind) -> Found {
         let repository = self.client.repository(&self.registry, &target.repository);
         match how {
             CheckKind::Head => {
-                look(&repository, target).await.map_or_else(|error| self.failed(&error), Found::from)
+                check_target(&repository, target).await.map_or_else(|error| self.failed(&error), Found::from)
             }
             CheckKind::Full | CheckKind::Renew => {
                 match verify_present(&repository, &target.digest, &target.platforms, &target.tags).await {
                     Ok(Presence::Complete { blobs, .. }) => {
                         let contents = Some(blobs.iter().map(|blob| blob.digest).collect());
-                        Found { contents, ..Found::from(Answer::Whole) }
+                        Found { contents, ..Found::from(Answer::Complete) }
                     }
                     Ok(Presence::Missing { what }) => Answer::Missing { what }.into(),
                     Ok(Presence::Tag { tag, found }) => tag_answer(&tag, found).into(),
@@ -224,7 +224,7 @@ impl From<Answer> for Found {
 }
 
 /// HEAD of the top document and of the tags.
-async fn look(repository: &Repository, target: &Target) -> Result<Answer, RegistryError> {
+async fn check_target(repository: &Repository, target: &Target) -> Result<Answer, RegistryError> {
     if repository.head_manifest(&Selector::Digest(target.digest)).await?.is_none() {
         return Ok(Answer::Missing { what: format!("manifest {}", target.digest) });
     }

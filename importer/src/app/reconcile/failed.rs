@@ -75,16 +75,16 @@ impl SetReconcile<'_> {
     }
 
     /// Images are blocked whose Pods the API server refuses.
-    pub(super) fn refused(seen: &mut Observed) {
-        for job in &seen.jobs.list {
-            let Some(message) = seen.jobs.refused.get(&job.name) else { continue };
+    pub(super) fn refused(observed: &mut Observed) {
+        for job in &observed.jobs.list {
+            let Some(message) = observed.jobs.refused.get(&job.name) else { continue };
             for copied in &job.task.targets {
                 let of_job = |target: &&Target| {
                     target.digest == copied.digest && target.repository == copied.repository
                 };
-                let places = seen.targets.iter().filter(of_job).flat_map(|target| &target.images);
-                let why = |place: &usize| (*place, (reason::JOB_REJECTED, message.clone()));
-                seen.blocked.extend(places.map(why));
+                let positions = observed.targets.iter().filter(of_job).flat_map(|target| &target.images);
+                let why = |position: &usize| (*position, (reason::JOB_REJECTED, message.clone()));
+                observed.blocked.extend(positions.map(why));
             }
         }
     }

@@ -25,12 +25,12 @@ pub(super) enum Health {
 }
 
 impl Health {
-    /// What a failed request to `asked` says.
-    pub(super) fn of(error: &RegistryError, asked: &RegistryHost) -> Self {
+    /// What a failed request to `expected` says.
+    pub(super) fn of(error: &RegistryError, expected: &RegistryHost) -> Self {
         use RegistryError as E;
         match error {
             // A token server that does not answer is not the registry.
-            E::Unavailable { status: None, registry, .. } if registry == asked => Self::NoAnswer,
+            E::Unavailable { status: None, registry, .. } if registry == expected => Self::NoAnswer,
             E::RateLimited { requested: Some(time), .. } => Self::RateLimited(*time),
             E::Unavailable { .. } | E::Intercepted { .. } | E::RateLimited { .. } => Self::ServerError,
             E::DeniedAddress { .. }
@@ -77,9 +77,9 @@ pub(super) enum Counts {
 }
 
 /// What the outcome of a check counts for the host, and for the credentials and CA certificates that it was made with.
-/// `reached` is what the first request says, `asked` what those about images say (absent: there were none).
-pub(super) const fn judge(reached: Health, asked: Option<Health>) -> (Counts, Counts) {
-    let own = match (reached, asked) {
+/// `reached` is what the first request says, `images` what those about images say (absent: there were none).
+pub(super) const fn judge(reached: Health, images: Option<Health>) -> (Counts, Counts) {
+    let own = match (reached, images) {
         (Health::NoAnswer | Health::Unknown, _) => Counts::Nothing,
         (Health::RateLimited(time), _) | (_, Some(Health::RateLimited(time))) => Counts::Wait(time),
         (Health::ServerError, _) | (_, Some(Health::ServerError | Health::NoAnswer)) => Counts::Failed,
@@ -117,14 +117,14 @@ mod tests {
             (H::Answered, Some(H::RateLimited(minute)), C::Answered, C::Wait(minute)),
             (H::Answered, Some(H::Unknown), C::Answered, C::Answered),
         ];
-        for (reached, asked, host, own) in table {
-            assert_eq!(judge(reached, asked), (host, own), "{reached:?} {asked:?}");
+        for (reached, images, host, own) in table {
+            assert_eq!(judge(reached, images), (host, own), "{reached:?} {images:?}");
         }
     }
 
     #[test]
     fn t186_what_an_error_says_about_the_registry() {
-        let asked = "edge.local:5000".parse::<RegistryHost>().unwrap();
+        let expected = "edge.local:5000".parse::<RegistryHost>().unwrap();
         let unavailable = |registry: &str, status| RegistryError::Unavailable {
             registry: registry.parse().unwrap(),
             what: String::new(),
@@ -134,7 +134,7 @@ mod tests {
             source: None,
         };
         let limited = |time| RegistryError::RateLimited {
-            registry: asked.clone(),
+            registry: expected.clone(),
             what: String::new(),
             host: String::new(),
             detail: String::new(),
@@ -143,7 +143,7 @@ mod tests {
             optional: false,
         };
         let refused = |status| RegistryError::Refused {
-            registry: asked.clone(),
+            registry: expected.clone(),
             what: String::new(),
             status,
             detail: String::new(),
@@ -166,7 +166,7 @@ mod tests {
             (RegistryError::NotFound { what: String::new(), detail: String::new() }, Health::Answered),
         ];
         for (error, health) in table {
-            assert_eq!(Health::of(&error, &asked), health, "{error:?}");
+            assert_eq!(Health::of(&error, &expected), health, "{error:?}");
         }
     }
 

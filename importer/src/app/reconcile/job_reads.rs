@@ -292,7 +292,7 @@ impl JobReader<'_> {
     }
 }
 
-/// Events in the order in which they happened: their times have whole seconds.
+/// Events in the order in which they happened: their times have full seconds.
 fn order(event: &Event) -> (Option<Timestamp>, Option<u64>) {
     let created = event.metadata.creation_timestamp.as_ref();
     let time = event.last_timestamp.as_ref().or(created).map(|time| time.0);

@@ -18,7 +18,7 @@ pub(super) enum Created {
     Rejected(String),
 }
 
-/// Creates a Job. One that is there already was created by an earlier look whose answer was lost.
+/// Creates a Job. One that is there already was created by an earlier reconcile whose answer was lost.
 pub(super) async fn create(
     client: &kube::Client,
     namespace: &str,

@@ -2,7 +2,7 @@
 //! What the edge registry said of the targets of a set, and need not be asked again for now. Pure.
 //!
 //! Without it, a set of a thousand missing images would ask a thousand times whenever it is reconciled. Nothing is present
-//! because of it: proofs are kept in [`crate::model::state::SetState`], and only a fresh answer makes one.
+//! because of it: verifications are kept in [`crate::model::state::SetState`], and only a fresh answer makes one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(super) struct KnownAnswers {
 
 /// An answer. Most are of the first two kinds, which need no memory of their own.
 enum Known {
-    /// The top manifest and the tags of a proven target are there.
+    /// The top manifest and the tags of a verified target are there.
     Observed,
     Missing,
     Other(Box<Answer>),
@@ -92,14 +92,14 @@ impl KnownAnswers {
         self.answers.contains_key(key)
     }
 
-    /// Records answers. Where all proven targets were asked about, the state says so, and they need no entries here.
+    /// Records answers. Where all verified targets were asked about, the state says so, and they need no entries here.
     pub(super) fn record(&mut self, answers: &BTreeMap<TargetKey, Answer>, complete: bool, now: Timestamp) {
         if complete {
             self.answers.retain(|_, (_, known)| !matches!(known, Known::Observed));
         }
         for (key, answer) in answers {
             let known = match answer {
-                Answer::Whole => {
+                Answer::Complete => {
                     self.answers.remove(key);
                     continue;
                 }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn that_the_registry_failed_counts_for_seconds_and_a_look_is_no_walk() {
+    fn that_the_registry_failed_counts_for_seconds_and_a_head_check_is_no_full_one() {
         let (targets, stock) = (sample(2), Arc::new(BundleInventory::default()));
         let failed = Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: "down".to_owned() };
         let mut known = known(&targets, vec![failed, Answer::Observed], &stock);
@@ -200,7 +200,7 @@ mod tests {
         );
         known.retain(&targets, &nothing, &stock, None, RESYNC, at(20));
         assert!(!known.suffices(&targets[0].key, CheckKind::Full));
-        known.record(&BTreeMap::from([(targets[1].key, Answer::Whole)]), true, at(20));
+        known.record(&BTreeMap::from([(targets[1].key, Answer::Complete)]), true, at(20));
         assert_eq!(known.answers().count(), 0);
     }
 }

@@ -136,13 +136,16 @@ mod tests {
         let blob = Digest::of(b"layer");
         known.record(&mine, [blob].into_iter());
         known.record(&theirs, [blob].into_iter());
-        let asked = BTreeSet::from([blob, Digest::of(b"other")]);
+        let blobs_wanted = BTreeSet::from([blob, Digest::of(b"other")]);
         let registry = &mine.registry;
-        assert_eq!(known.of("a", false, registry, &asked)[&blob], std::slice::from_ref(&mine.repository));
+        assert_eq!(
+            known.of("a", false, registry, &blobs_wanted)[&blob],
+            std::slice::from_ref(&mine.repository)
+        );
         let both = [mine.repository.clone(), theirs.repository.clone()];
-        assert_eq!(known.of("a", true, registry, &asked)[&blob], both);
-        assert!(known.of("c", false, registry, &asked).is_empty());
-        assert!(known.of("a", true, &"other.local".parse().unwrap(), &asked).is_empty());
+        assert_eq!(known.of("a", true, registry, &blobs_wanted)[&blob], both);
+        assert!(known.of("c", false, registry, &blobs_wanted).is_empty());
+        assert!(known.of("a", true, &"other.local".parse().unwrap(), &blobs_wanted).is_empty());
     }
 
     #[test]
@@ -163,15 +166,15 @@ mod tests {
         known.retain(|set| set.namespace == "b");
         assert_eq!(known.scopes.len(), 1);
         known.record(&location("c", "new/app"), [Digest::of(b"x")].into_iter());
-        let asked = blobs.iter().copied().collect();
+        let blobs_wanted = blobs.iter().copied().collect();
         let registry = location("a", "old/app").registry;
-        assert_eq!(known.of("b", false, &registry, &asked).len(), 50);
-        assert!(known.of("c", false, &registry, &asked).is_empty());
+        assert_eq!(known.of("b", false, &registry, &blobs_wanted).len(), 50);
+        assert!(known.of("c", false, &registry, &blobs_wanted).is_empty());
         known.retain(|_| false);
         let new = location("a", "new/app");
         known.record(&new, blobs.iter().copied());
-        let asked = blobs.iter().copied().collect();
-        assert_eq!(known.of("a", false, &new.registry, &asked).len(), 50);
+        let blobs_wanted = blobs.iter().copied().collect();
+        assert_eq!(known.of("a", false, &new.registry, &blobs_wanted).len(), 50);
         for n in 0..u32::try_from(MAX_BLOBS).unwrap() {
             let blob = Digest::of(format!("blob {n}").as_bytes());
             known.record(&location("a", &format!("many/app{n}")), [blob].into_iter());

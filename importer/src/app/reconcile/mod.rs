@@ -6,9 +6,9 @@
 //! copies.
 
 mod act;
-mod ask;
 mod blocked;
 mod breaker;
+mod check_registry;
 mod checks;
 mod clients;
 mod collisions;

@@ -32,10 +32,10 @@ pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> 
 }
 
 /// The obstacle of a set whose Jobs the importer may not read: it does not know what is copied. (T-175)
-fn jobs_forbidden(set: &SetName, said: &str) -> Blocker {
-    let (namespace, said) = (&set.namespace, printable(said, MAX_REFUSAL));
+fn jobs_forbidden(set: &SetName, registry_view: &str) -> Blocker {
+    let (namespace, registry_view) = (&set.namespace, printable(registry_view, MAX_REFUSAL));
     let message = format!(
-        "the importer may not read the copy Jobs of this set or their Pods in namespace {namespace}: {said}; allow it `get`, `list`, `watch`, `create` and `delete` of Jobs and `get` and `list` of Pods there (the chart's Role does)"
+        "the importer may not read the copy Jobs of this set or their Pods in namespace {namespace}: {registry_view}; allow it `get`, `list`, `watch`, `create` and `delete` of Jobs and `get` and `list` of Pods there (the chart's Role does)"
     );
     Blocker { reason: reason::JOBS_FORBIDDEN, message, stalled: true }
 }
@@ -49,15 +49,15 @@ impl SetReconcile<'_> {
     ) -> Result<Observed, ReconcileError> {
         let spec = &self.set.spec;
         let known = self.importer.sets.update(&self.uid, |entry| entry.known.take()).unwrap_or_default();
-        let mut seen = Observed {
+        let mut observed = Observed {
             wanted: None,
             targets: Vec::new(),
             unresolved: Vec::new(),
             blocker: None,
             collisions: Collisions::new(),
             blocked: BlockedImages::new(),
-            said: RegistryView::default(),
-            asked_at: self.now,
+            registry_view: RegistryView::default(),
+            queried_at: self.now,
             known,
             checks_all: false,
             renewals_wait: false,
@@ -65,7 +65,7 @@ impl SetReconcile<'_> {
             goes_on: false,
             again_at: None,
             left_alone_until: None,
-            login: None,
+            registry_secret: None,
             ca_keys: Vec::new(),
             is_destination_read: false,
             jobs: Jobs::default(),
@@ -76,63 +76,63 @@ impl SetReconcile<'_> {
             None => wanted::read(spec),
         };
         match read {
-            Ok(wanted) => seen.wanted = Some(wanted),
-            Err(blocker) => seen.blocker = Some(blocker),
+            Ok(wanted) => observed.wanted = Some(wanted),
+            Err(blocker) => observed.blocker = Some(blocker),
         }
-        match self.jobs(seen.wanted.as_ref(), state).await {
-            Ok(jobs) => seen.jobs = jobs,
+        match self.jobs(observed.wanted.as_ref(), state).await {
+            Ok(jobs) => observed.jobs = jobs,
             Err(ReconcileError::Api { source: kube::Error::Api(status), .. }) if status.code == 403 => {
-                seen.are_jobs_known = false;
-                seen.blocker = Some(jobs_forbidden(&self.name, &status.message));
+                observed.are_jobs_known = false;
+                observed.blocker = Some(jobs_forbidden(&self.name, &status.message));
             }
             Err(error) => return Err(error),
         }
-        if let Some(wanted) = &seen.wanted {
+        if let Some(wanted) = &observed.wanted {
             let allowed = wanted::allowed(
                 &wanted.destination,
                 spec,
                 &self.name.namespace,
                 &self.importer.parts.destinations,
             );
-            seen.blocker = seen.blocker.take().or(allowed.err());
-            let idle = seen.blocker.is_some() || spec.suspend;
+            observed.blocker = observed.blocker.take().or(allowed.err());
+            let idle = observed.blocker.is_some() || spec.suspend;
             let unanswered = self.resolve(secrets, wanted, state, idle).await?;
-            (seen.blocked, seen.again_at) = (unanswered.blocked, unanswered.left_alone_until);
+            (observed.blocked, observed.again_at) = (unanswered.blocked, unanswered.left_alone_until);
             let digest = |reference: &Reference| digest(reference, state);
             match wanted.targets(spec, digest) {
-                Ok(targets) => seen.targets = targets,
-                Err(blocker) => seen.blocker = Some(blocker),
+                Ok(targets) => observed.targets = targets,
+                Err(blocker) => observed.blocker = Some(blocker),
             }
             let images = wanted.images.iter().enumerate();
             let open = images.filter(|(_, image)| digest(&image.reference).is_none());
-            seen.unresolved = open.map(|(place, _)| place).collect();
+            observed.unresolved = open.map(|(position, _)| position).collect();
             let namespace = &self.name.namespace;
-            let withheld = resolve::withheld(namespace, spec, wanted, &seen.unresolved, &self.stock);
-            for (place, why) in withheld {
+            let withheld = resolve::withheld(namespace, spec, wanted, &observed.unresolved, &self.stock);
+            for (position, why) in withheld {
                 // What its registry said against it comes first.
-                seen.blocked.entry(place).or_insert(why);
+                observed.blocked.entry(position).or_insert(why);
             }
         }
-        self.name_targets(&mut seen);
-        if seen.blocker.is_none() && !spec.suspend {
-            self.ask(secrets, &mut seen, state).await?;
+        self.name_targets(&mut observed);
+        if observed.blocker.is_none() && !spec.suspend {
+            self.check_registry(secrets, &mut observed, state).await?;
         }
-        Self::refused(&mut seen);
-        Ok(seen)
+        Self::refused(&mut observed);
+        Ok(observed)
     }
 
     /// Records which names the set gives at the edge, and takes from its targets those that it cannot have.
-    fn name_targets(&self, seen: &mut Observed) {
-        let writes = seen.blocker.is_none() && !self.set.spec.suspend;
+    fn name_targets(&self, observed: &mut Observed) {
+        let writes = observed.blocker.is_none() && !self.set.spec.suspend;
         let (created, facts) = (wanted::created(self.set), &self.importer.facts);
-        let Some(wanted) = seen.wanted.as_ref().filter(|_| writes) else {
+        let Some(wanted) = observed.wanted.as_ref().filter(|_| writes) else {
             facts.claim(&self.name, created, false, &[]);
             return;
         };
-        seen.collisions = collisions::within(&mut seen.targets, &wanted.images);
-        let contested = facts.claim(&self.name, created, true, &seen.targets);
-        let lost = collisions::give_up(&mut seen.targets, &wanted.images, &self.name, contested);
-        seen.collisions.extend(lost);
+        observed.collisions = collisions::within(&mut observed.targets, &wanted.images);
+        let contested = facts.claim(&self.name, created, true, &observed.targets);
+        let lost = collisions::give_up(&mut observed.targets, &wanted.images, &self.name, contested);
+        observed.collisions.extend(lost);
     }
 
     /// The Jobs of the set that the importer created. Those of others are nothing to it.
@@ -191,12 +191,12 @@ impl SetReconcile<'_> {
             return Ok(Unanswered::default());
         }
         resolve::use_answers(&parts.marks, &known, state, self.now).await?;
-        if known.ask.is_empty() {
+        if known.unresolved.is_empty() {
             return Ok(Unanswered::default());
         }
         let (registries, set, now) = (&self.importer.registries, &self.name, self.now);
         let sources = Sources { parts, registries, secrets, set, spec, now };
-        let unanswered = sources.ask(wanted, &known.ask, state).await;
+        let unanswered = sources.resolve(wanted, &known.unresolved, state).await;
         unanswered.map_err(ReconcileError::api("Secrets cannot be read"))
     }
 }

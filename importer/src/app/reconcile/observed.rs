@@ -8,7 +8,7 @@ use super::collisions::Collisions;
 use super::edge::RegistryView;
 use super::job_reads::Jobs;
 use super::known::KnownAnswers;
-use super::secrets::Login;
+use super::secrets::RegistrySecret;
 use super::wanted::Wanted;
 use crate::adapters::credentials::CaCertificates;
 use crate::engine::decide::Blocker;
@@ -23,16 +23,16 @@ pub(super) struct Observed {
     pub(super) blocker: Option<Blocker>,
     pub(super) collisions: Collisions,
     pub(super) blocked: BlockedImages,
-    pub(super) said: RegistryView,
+    pub(super) registry_view: RegistryView,
     /// When the registry was asked for that.
-    pub(super) asked_at: Timestamp,
+    pub(super) queried_at: Timestamp,
     /// What the registry said before and was not asked again.
     pub(super) known: KnownAnswers,
     /// Whether all present targets are asked about, not a sample.
     pub(super) checks_all: bool,
-    /// Whether targets with old proofs wait because too many of the registry's are to be verified.
+    /// Whether targets that were verified long ago wait because too many of the registry's are to be verified.
     pub(super) renewals_wait: bool,
-    /// Whether a check of the registry goes on.
+    /// Whether a check of the registry continues.
     pub(super) is_checking: bool,
     /// Whether a check ended before all targets were asked about.
     pub(super) goes_on: bool,
@@ -40,7 +40,7 @@ pub(super) struct Observed {
     pub(super) again_at: Option<Timestamp>,
     /// When the destination registry is asked again that is left alone.
     pub(super) left_alone_until: Option<Timestamp>,
-    pub(super) login: Option<Login>,
+    pub(super) registry_secret: Option<RegistrySecret>,
     /// The keys with CA certificates in the Secret or ConfigMap that the destination names.
     pub(super) ca_keys: Vec<String>,
     /// Whether the Secrets that the destination names were read.
@@ -52,8 +52,12 @@ pub(super) struct Observed {
 
 impl Observed {
     /// Takes note of what the Secrets and ConfigMaps hold that the destination names.
-    pub(super) fn destination_read(&mut self, login: Option<Login>, ca_certs: Option<&CaCertificates>) {
+    pub(super) fn destination_read(
+        &mut self,
+        registry_secret: Option<RegistrySecret>,
+        ca_certs: Option<&CaCertificates>,
+    ) {
         self.ca_keys = ca_certs.map(|ca| ca.keys.clone()).unwrap_or_default();
-        (self.login, self.is_destination_read) = (login, true);
+        (self.registry_secret, self.is_destination_read) = (registry_secret, true);
     }
 }

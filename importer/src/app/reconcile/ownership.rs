@@ -77,8 +77,8 @@ impl<'a> Ownership<'a> {
         };
         let registry = &copy.task.destination.registry;
         let is_own = |repository: &RepositoryName| {
-            let place = (registry.clone(), repository.clone());
-            self.repositories.contains(&place)
+            let destination = (registry.clone(), repository.clone());
+            self.repositories.contains(&destination)
         };
         if !copy.task.targets.iter().all(|target| is_own(&target.repository)) {
             return false;

@@ -16,7 +16,7 @@ use crate::model::job::CopyJob;
 use crate::model::required_images::SetName;
 
 /// How long the Jobs of sets are asked about in vain before the others wait for the next turn.
-const LEARN_TIMEOUT: Duration = Duration::from_secs(20);
+const PRIMING_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Reconciler {
     /// Whether it is known what a set gives names to.
@@ -48,7 +48,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// The API server did not answer for some of them; the last reason.
-    pub async fn learn_jobs(
+    pub async fn prime_jobs(
         &self,
         sets: &[Arc<StoredSet>],
         heartbeat: &Heartbeat,
@@ -70,7 +70,7 @@ impl Reconciler {
                 Err(error) => failed = Err(error),
             }
             heartbeat.beat();
-            if failed.is_err() && begun.elapsed() >= LEARN_TIMEOUT {
+            if failed.is_err() && begun.elapsed() >= PRIMING_TIMEOUT {
                 break;
             }
         }

@@ -28,12 +28,12 @@ pub(super) fn probes(
     let of_job = |job: &&CopyJob| {
         let JobPhase::Running { failed, .. } = &job.phase else { return None };
         let mut open = Vec::new();
-        for (n, position) in index.places(job).into_iter().enumerate() {
+        for (n, position) in index.positions(job).into_iter().enumerate() {
             let Some(target) = position.and_then(|position| targets.get(position)) else { continue };
             let report = failed.as_ref().and_then(|pod| pod.report.as_ref());
             // The Pod that runs now may bring it, and the end of the Job says so.
             let has_failed = report.is_some_and(|report| report.failures.iter().any(|f| f.target == n));
-            if !has_failed && !state.proofs.contains_key(&target.key) && is_known(&target.key) {
+            if !has_failed && !state.verified_at.contains_key(&target.key) && is_known(&target.key) {
                 open.push((target.clone(), CheckKind::Full));
             }
         }

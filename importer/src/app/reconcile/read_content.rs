@@ -20,25 +20,25 @@ use crate::model::target::TargetKey;
 impl SetReconcile<'_> {
     /// Takes what was read back into the state, and takes back what the registry says of damaged images: that they are
     /// there.
-    pub(super) fn content_found(&self, seen: &mut Observed, state: &mut SetState) {
+    pub(super) fn content_found(&self, observed: &mut Observed, state: &mut SetState) {
         let found = self.importer.content.found.lock().remove(&self.uid).unwrap_or_default();
-        if seen.wanted.is_none() {
+        if observed.wanted.is_none() {
             return;
         }
         let annotations = self.set.metadata.annotations.as_ref();
         let requested_at = annotations.and_then(|annotations| annotations.get(VERIFY_CONTENT_AT)).cloned();
-        let wanted = seen.targets.iter().map(|target| target.key).collect::<BTreeSet<_>>();
+        let wanted = observed.targets.iter().map(|target| target.key).collect::<BTreeSet<_>>();
         let is_wanted = |key: &TargetKey| wanted.contains(key);
         self.importer.content.forget_failures(&self.uid, is_wanted);
-        apply(state, is_wanted, found, &seen.said.answers, requested_at, self.now);
+        apply(state, is_wanted, found, &observed.registry_view.answers, requested_at, self.now);
         let damaged = &state.content_damage;
-        seen.said.answers.retain(|key, _| !damaged.contains_key(key));
+        observed.registry_view.answers.retain(|key, _| !damaged.contains_key(key));
     }
 
     /// Says of damaged images that they are.
-    pub(super) fn content_damage(seen: &mut Observed, state: &SetState) {
+    pub(super) fn content_damage(observed: &mut Observed, state: &SetState) {
         for (key, message) in &state.content_damage {
-            seen.said.answers.insert(*key, Answer::Corrupt { message: message.clone() });
+            observed.registry_view.answers.insert(*key, Answer::Corrupt { message: message.clone() });
         }
     }
 
@@ -46,14 +46,14 @@ impl SetReconcile<'_> {
     pub(super) async fn read_content(
         &self,
         secrets: &Secrets<'_>,
-        seen: &Observed,
+        observed: &Observed,
         state: &SetState,
     ) -> Result<(), ReconcileError> {
         let (parts, content) = (&self.importer.parts, &self.importer.content);
         let may_read = |target| content.may_read(&self.uid, target, self.now);
-        let is_idle = seen.blocker.is_some() || self.set.spec.suspend;
+        let is_idle = observed.blocker.is_some() || self.set.spec.suspend;
         let interval = parts.config.content_verify_interval;
-        let target = due(state, &seen.targets, interval, may_read, self.now).filter(|_| !is_idle);
+        let target = due(state, &observed.targets, interval, may_read, self.now).filter(|_| !is_idle);
         let Some(target) = target else {
             let told = content.permits.lock().leave(&self.name, self.now);
             self.importer.registries.wake(&told);
@@ -68,13 +68,13 @@ impl SetReconcile<'_> {
             namespace: self.name.namespace.clone(),
             clock: Arc::clone(&parts.clock),
         };
-        let (login, ca_certs) = match self.destination(secrets, &target.registry).await {
+        let (registry_secret, ca_certs) = match self.destination(secrets, &target.registry).await {
             Ok(found) => found,
             Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
             // The next check of the registry says what is wrong with it.
             Err(SecretError::Blocker(_)) => return Ok(()),
         };
-        let credentials = login.as_ref().map(|login| &login.credentials);
+        let credentials = registry_secret.as_ref().map(|registry_secret| &registry_secret.credentials);
         let tls = self.set.spec.destination_tls.as_ref();
         let rate = parts.config.content_verify_rate;
         let options = ClientOptions {

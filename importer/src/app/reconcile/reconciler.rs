@@ -58,7 +58,7 @@ pub struct Context {
     pub stock: watch::Receiver<Arc<BundleInventory>>,
     /// What the sets need, for others to see.
     pub demand: watch::Sender<Arc<RequiredImages>>,
-    /// Authority of the embedded registry, in PEM.
+    /// CA certificate of the embedded registry, in PEM.
     pub registry_ca: watch::Receiver<String>,
     /// Addresses that the importer never talks to.
     pub deny_list: DenyList,
@@ -74,7 +74,7 @@ impl fmt::Debug for Context {
     }
 }
 
-/// What all looks share.
+/// What all reconciliations share.
 pub struct Reconciler {
     pub(super) parts: Context,
     pub(super) facts: SharedState,
@@ -101,7 +101,7 @@ impl fmt::Debug for Reconciler {
 }
 
 impl Reconciler {
-    /// Nothing is looked at yet.
+    /// Nothing is reconciled yet.
     pub fn new(parts: Context) -> Self {
         Self {
             facts: SharedState::new(parts.demand.clone()),

@@ -156,7 +156,7 @@ mod tests {
         "edge.local".parse().unwrap()
     }
 
-    /// Whole minutes until all images of `sets` sets were verified, each of which is reconciled once in `resync`, and the
+    /// Full minutes until all images of `sets` sets were verified, each of which is reconciled once in `resync`, and the
     /// most in a minute.
     fn renew(sets: usize, targets: usize, resync: Duration, verify: Duration) -> (i64, usize) {
         let renewals = Renewals::default();

@@ -25,7 +25,7 @@ use crate::model::state::SetState;
 
 /// Most images that one event names.
 const SHOWN: usize = 3;
-/// When to look again at a set that changed while its status was written.
+/// When to reconcile a set again that changed while its status was written.
 const CHANGED: Duration = Duration::from_secs(1);
 
 /// Writes the status, and answers how long that must wait if it cannot be now.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What references with only a tag stand for: the signed answer of a bundle, else, where the site allows it, the image's
-//! own registry, once per resync. An answer is kept until there is a newer one: a stick that is pulled and a registry that
+//! own registry, once per resync. An answer is kept until there is a newer one: a drive that is pulled and a registry that
 //! is down turn nothing red.
 
 use std::collections::btree_map::Entry;
@@ -25,10 +25,10 @@ use crate::model::state::SetState;
 /// What is known of the tags of a set without asking anybody.
 #[derive(Default)]
 pub(super) struct KnownTags<'a> {
-    /// What bundles decide anew, by reference.
+    /// What bundles decide again, by reference.
     answers: Vec<(String, TagAnswer<'a>)>,
     /// Positions of the images whose tags are to be asked for at their registry now.
-    pub(super) ask: Vec<usize>,
+    pub(super) unresolved: Vec<usize>,
 }
 
 /// Compares the tags of a set with what the bundles and `state` say. Tags that the set does not have any more are dropped
@@ -48,7 +48,7 @@ pub(super) fn known<'a>(
     let names = bare.clone().map(|(_, image)| image.reference.to_string()).collect::<BTreeSet<_>>();
     state.resolved.retain(|name, _| names.contains(name));
     let mut known = KnownTags::default();
-    for (place, image) in bare {
+    for (position, image) in bare {
         let name = image.reference.to_string();
         let held = state.resolved.get(&name);
         let in_stock = match spec.source {
@@ -61,7 +61,7 @@ pub(super) fn known<'a>(
             TagResolution::Unanswered => {
                 let fresh = held.is_some_and(|held| time_left(held.at, now) < resync && held.at <= now);
                 if !fresh && online(parts, spec, &image.reference) {
-                    known.ask.push(place);
+                    known.unresolved.push(position);
                 }
             }
         }
@@ -107,11 +107,11 @@ pub(super) fn withheld(
     unresolved: &[usize],
     stock: &BundleInventory,
 ) -> BlockedImages {
-    let why = |place: &usize| {
-        let reference = &wanted.images.get(*place)?.reference;
+    let why = |position: &usize| {
+        let reference = &wanted.images.get(*position)?.reference;
         let (bundle, _) = stock.withheld_tag(namespace, reference)?;
         let message = decide::withheld(namespace, &reference.to_string(), bundle);
-        Some((*place, (reason::NAMESPACE_NOT_LISTED, message)))
+        Some((*position, (reason::NAMESPACE_NOT_LISTED, message)))
     };
     if spec.source == Source::Registry {
         return BlockedImages::new();

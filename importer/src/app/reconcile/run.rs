@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One look at one set, as the controller calls it: with a limit on its time, and a wait that grows after failures.
+//! One reconcile of one set, as the controller calls it: with a limit on its time, and a wait that grows after failures.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,33 +20,48 @@ use crate::adapters::metrics::{ResultLabels, unix_seconds};
 use crate::adapters::stored::StoredSet;
 use crate::model::required_images::SetName;
 
-/// First wait after a look that failed, doubled by each further one.
+/// First wait after a reconcile that failed, doubled by each further one.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// How long a reconcile may be under way before it counts as one that hangs: it ends far earlier by itself.
 const LIMIT: Duration = Duration::from_secs(300);
-/// Longest wait after looks that failed.
+/// Longest wait after reconciliations that failed.
 const MAX_BACK_OFF: Duration = Duration::from_secs(120);
 /// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const TIMED_OUT: ReconcileError = ReconcileError::TimedOut { limit: RECONCILE_TIMEOUT };
 
-/// When to look again at the Jobs of a set that is being deleted, in case that the event of their end was lost.
+/// When to check the Jobs of a set that is being deleted again, in case that the event of their end was lost.
 const ENDING: Duration = Duration::from_secs(60);
 
-/// When to look again at a set that changed while it was claimed.
+/// When to reconcile a set again that changed while it was claimed.
 const UNDECIDED: Duration = Duration::from_secs(1);
 
-/// Looks at a set.
+/// Reconciles a set: reads what is known of it, queries the destination registry where something is due, decides, writes
+/// the state, creates and deletes copy Jobs, and writes the status.
+///
+/// # Expected flow
+/// The controller calls it once per change of a set and when the wait of the returned [`Action`] is over, for one set never
+/// twice at the same time. It waits until the importer knows all sets that can be listed, does nothing while the importer
+/// does not hold its Lease, and leaves sets alone that another importer serves. After an error, [`error_policy`] says when to call it again.
+///
+/// # Guarantees
+/// The process may die after any step: the state is stored before the status reports it, what the set needs is published
+/// before a Job exists that reads it, and the name of a Job follows from what it copies. The status says only what was
+/// read or verified, or stays as it is.
 ///
 /// # Errors
-/// [`ReconcileError`]; nothing is said in the status that was not found out.
+/// [`ReconcileError`]: the API server refused or did not answer, or the time was over. That a registry fails is no error,
+/// but a reason in the status.
+///
+/// # Cancellation
+/// It ends by itself after 30 s. If it is dropped, the steps that are done stay, as if the process had died.
 pub fn reconcile(
     set: Arc<EdgeImageSet>,
     importer: Arc<Reconciler>,
 ) -> BoxFuture<'static, Result<Action, ReconcileError>> {
     // Boxed: the compiler does not see of the bare one that it may go from thread to thread.
-    look(set, None, importer).boxed()
+    reconcile_set(set, None, importer).boxed()
 }
 
 /// As [`reconcile`], of a set that may be unreadable: that is reported as `InvalidSpec`.
@@ -63,12 +78,12 @@ pub fn reconcile_stored(
         if stored.meta().deletion_timestamp.is_none() {
             importer.begun().await;
         }
-        look(stored.set(), stored.unreadable().map(str::to_owned), importer).await
+        reconcile_set(stored.set(), stored.unreadable().map(str::to_owned), importer).await
     };
     waits.boxed()
 }
 
-async fn look(
+async fn reconcile_set(
     set: Arc<EdgeImageSet>,
     unreadable: Option<String>,
     importer: Arc<Reconciler>,

@@ -12,7 +12,7 @@ use kube::Api;
 
 use super::hosts::{self, Purpose};
 use super::waiting_for_secret::Versions;
-use crate::adapters::credentials::{CaCertificates, Credentials, authorities};
+use crate::adapters::credentials::{CaCertificates, Credentials, ca_certificates};
 use crate::engine::decide::Blocker;
 
 /// Type of a Secret that the kubelet can pull images with.
@@ -25,8 +25,8 @@ const MAX_REFUSAL: usize = 300;
 const MAX_KEPT: usize = 16;
 const MAX_KEPT_SIZE: usize = 16 << 10;
 
-/// A login, and whether images can be pulled with the Secret that it comes from.
-pub(super) struct Login {
+/// Credentials, and whether images can be pulled with the Secret that they come from.
+pub(super) struct RegistrySecret {
     pub(super) credentials: Credentials,
     pub(super) is_dockerconfigjson: bool,
 }
@@ -65,12 +65,12 @@ impl<'a> Secrets<'a> {
     }
 
     /// The credentials in the Secret `name`, where they may be used for `purpose`. `whose` says which field named it.
-    pub(super) async fn login(
+    pub(super) async fn registry_secret(
         &self,
         name: &str,
         whose: &str,
         purpose: Purpose<'_>,
-    ) -> Result<Login, SecretError> {
+    ) -> Result<RegistrySecret, SecretError> {
         let secret = self.secret(name, whose).await?;
         let kind = secret.type_.clone();
         let annotations = secret.metadata.annotations.as_ref();
@@ -79,13 +79,17 @@ impl<'a> Secrets<'a> {
             .map_err(|error| self.invalid("Secret", name, whose, &error))?;
         hosts::check(purpose, hosts.as_deref(), credentials.names_hosts())
             .map_err(|error| self.invalid("Secret", name, whose, &error))?;
-        Ok(Login { credentials, is_dockerconfigjson: kind.as_deref() == Some(DOCKER_CONFIG_JSON) })
+        Ok(RegistrySecret { credentials, is_dockerconfigjson: kind.as_deref() == Some(DOCKER_CONFIG_JSON) })
     }
 
     /// The CA certificates in the Secret `name`.
-    pub(super) async fn authorities(&self, name: &str, whose: &str) -> Result<CaCertificates, SecretError> {
+    pub(super) async fn ca_certificates(
+        &self,
+        name: &str,
+        whose: &str,
+    ) -> Result<CaCertificates, SecretError> {
         let secret = self.secret(name, whose).await?;
-        authorities(&entries(secret)).map_err(|error| self.invalid("Secret", name, whose, &error))
+        ca_certificates(&entries(secret)).map_err(|error| self.invalid("Secret", name, whose, &error))
     }
 
     /// The CA certificates in the ConfigMap `name`.
@@ -97,12 +101,12 @@ impl<'a> Secrets<'a> {
         let map = Api::<ConfigMap>::namespaced(self.client.clone(), self.namespace).get_opt(name).await;
         let map = readable(map)?;
         self.note("configmap", name, map.as_ref().ok().and_then(|map| Some(&map.as_ref()?.metadata)));
-        let map = map.map_err(|said| self.forbidden("ConfigMap", name, whose, &said))?;
+        let map = map.map_err(|refusal| self.forbidden("ConfigMap", name, whose, &refusal))?;
         let map = map.ok_or_else(|| self.absent("ConfigMap", name, whose))?;
         let text = map.data.unwrap_or_default().into_iter().map(|(key, text)| (key, text.into_bytes()));
         let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, bytes.0));
         let entries = text.chain(bytes).collect();
-        authorities(&entries).map_err(|error| self.invalid("ConfigMap", name, whose, &error))
+        ca_certificates(&entries).map_err(|error| self.invalid("ConfigMap", name, whose, &error))
     }
 
     async fn secret(&self, name: &str, whose: &str) -> Result<Secret, SecretError> {
@@ -112,7 +116,7 @@ impl<'a> Secrets<'a> {
         let secret = Api::<Secret>::namespaced(self.client.clone(), self.namespace).get_opt(name).await;
         let secret = readable(secret)?;
         self.note("secret", name, secret.as_ref().ok().and_then(|secret| Some(&secret.as_ref()?.metadata)));
-        let secret = secret.map_err(|said| self.forbidden("Secret", name, whose, &said))?;
+        let secret = secret.map_err(|refusal| self.forbidden("Secret", name, whose, &refusal))?;
         let secret = secret.ok_or_else(|| self.absent("Secret", name, whose))?;
         let mut read = self.read.lock();
         if read.len() < MAX_KEPT && size(&secret) <= MAX_KEPT_SIZE {
@@ -134,10 +138,10 @@ impl<'a> Secrets<'a> {
         SecretError::Blocker(Blocker { reason: reason::SECRET_NOT_FOUND, message, stalled: false })
     }
 
-    fn forbidden(&self, kind: &str, name: &str, whose: &str, said: &str) -> SecretError {
+    fn forbidden(&self, kind: &str, name: &str, whose: &str, refusal: &str) -> SecretError {
         let namespace = self.namespace;
         let message = format!(
-            "the importer may not read {kind} {name} in namespace {namespace}, which {whose} names: {said}; allow it `get` there (the chart's Role does), or name another one"
+            "the importer may not read {kind} {name} in namespace {namespace}, which {whose} names: {refusal}; allow it `get` there (the chart's Role does), or name another one"
         );
         SecretError::Blocker(Blocker { reason: reason::SECRET_FORBIDDEN, message, stalled: false })
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::checks::Check;
 use super::known::KnownAnswers;
-use super::waiting_for_secret::Quiet;
+use super::waiting_for_secret::WaitingForSecret;
 use super::written::WrittenStatus;
 
 /// What is known of one set.
@@ -18,10 +18,10 @@ pub(super) struct SetEntry {
     /// What was last written to its status.
     pub(super) written: Option<WrittenStatus>,
     /// How it was when nothing but a corrected Secret could help.
-    pub(super) waiting_for_secret: Option<Quiet>,
+    pub(super) waiting_for_secret: Option<WaitingForSecret>,
     /// What the edge registry said and need not be asked again.
     pub(super) known: Option<KnownAnswers>,
-    /// A check of the edge registry that goes on.
+    /// A check of the edge registry that continues.
     pub(super) check: Option<Check>,
     /// The importer that serves the set, where this one leaves it alone.
     left_to: Option<String>,
@@ -55,9 +55,9 @@ impl SetEntries {
         result
     }
 
-    /// Calls `look` with what was last written to the status of a set, where something was.
-    pub(super) fn written<T>(&self, uid: &str, look: impl FnOnce(&mut WrittenStatus) -> T) -> Option<T> {
-        self.0.lock().get_mut(uid)?.written.as_mut().map(look)
+    /// Calls `change` with what was last written to the status of a set, where something was.
+    pub(super) fn written<T>(&self, uid: &str, change: impl FnOnce(&mut WrittenStatus) -> T) -> Option<T> {
+        self.0.lock().get_mut(uid)?.written.as_mut().map(change)
     }
 
     /// Counts a reconcile that failed; how many did in a row.

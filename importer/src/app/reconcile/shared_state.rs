@@ -22,7 +22,7 @@ use crate::model::target::Target;
 /// Facts on all sets.
 pub(super) struct SharedState {
     names: Mutex<Names>,
-    /// Copy Jobs that take a place, by the UID of their set.
+    /// Copy Jobs that take a slot, by the UID of their set.
     running: Mutex<BTreeMap<String, Running>>,
     locations: Mutex<BlobLocations>,
     demand: watch::Sender<Arc<RequiredImages>>,
@@ -219,7 +219,7 @@ impl SharedState {
     }
 
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was
-    /// looked at, and these are `all`.
+    /// checked, and these are `all`.
     pub(super) fn retain(&self, alive: &BTreeSet<SetName>, all: bool) -> Vec<SetName> {
         self.names.lock().retain(alive);
         self.locations.lock().retain(|set| alive.contains(set));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_demand_is_complete_once_every_set_was_looked_at_and_forgets_sets_that_are_gone() {
+    fn the_demand_is_complete_once_every_set_was_reconciled_and_forgets_sets_that_are_gone() {
         let (sender, receiver) = watch::channel(Arc::default());
         let facts = SharedState::new(sender);
         let alive = BTreeSet::from([name("a/x"), name("b/y")]);

@@ -31,7 +31,7 @@ use crate::model::required_images::SetName;
 use crate::model::state::{Resolved, SetState};
 
 /// Tags that one registry is asked for at once.
-const ASKED_AT_ONCE: usize = 8;
+const MAX_CONCURRENT_CHECKS: usize = 8;
 /// Registries that are asked at once: those that do not answer hold up no other.
 const REGISTRIES_AT_ONCE: usize = 8;
 /// How long all tags of a set may take together. A reconcile has time for this and for the wait for the edge registry;
@@ -77,7 +77,7 @@ struct Group {
 impl Sources<'_> {
     /// Asks what the tags of the images at `positions` stand for. What cannot be found out is blocked, and keeps its older
     /// answer.
-    pub(super) async fn ask(
+    pub(super) async fn resolve(
         &self,
         wanted: &Wanted,
         positions: &[usize],
@@ -94,8 +94,8 @@ impl Sources<'_> {
             let secret = written.source_client_secret_name.as_deref();
             let key = (image.reference.registry.clone(), secret);
             if !groups.contains_key(&key) {
-                let mut asked = groups.iter().filter(|((registry, _), _)| *registry == key.0);
-                let turn = asked.find_map(|(_, group)| group.as_ref().ok()).map(|group| &group.turn);
+                let mut resolutions = groups.iter().filter(|((registry, _), _)| *registry == key.0);
+                let turn = resolutions.find_map(|(_, group)| group.as_ref().ok()).map(|group| &group.turn);
                 let group = self.group(&key.0, secret, *position, turn, &mut unanswered).await?;
                 groups.insert(key.clone(), group);
             }
@@ -106,7 +106,7 @@ impl Sources<'_> {
             }
         }
         let mut groups = groups.into_values().filter_map(Result::ok).collect::<Vec<_>>();
-        let asked = groups.iter().enumerate().map(|(n, group)| {
+        let resolutions = groups.iter().enumerate().map(|(n, group)| {
             let of_group = group.open.iter().map(|(position, reference)| {
                 let (client, position, reference) = (group.client.clone(), *position, reference.clone());
                 let begun = Arc::clone(&group.begun);
@@ -118,7 +118,7 @@ impl Sources<'_> {
             });
             of_group.collect::<Vec<_>>()
         });
-        let answers = before(Instant::now() + BUDGET, asked.collect()).await;
+        let answers = before(Instant::now() + BUDGET, resolutions.collect()).await;
         for (n, position, answer) in answers {
             let Some(group) = groups.get_mut(n) else { continue };
             let Some(reference) = group.open.remove(&position) else { continue };
@@ -163,13 +163,13 @@ impl Sources<'_> {
         turn: Option<&Turn>,
         unanswered: &mut Unanswered,
     ) -> Result<Result<Group, Why>, kube::Error> {
-        let login = match secret {
+        let registry_secret = match secret {
             Some(secret) => {
                 let purpose = Purpose::Source(registry);
-                match self.secrets.login(secret, &source_field(position), purpose).await {
+                match self.secrets.registry_secret(secret, &source_field(position), purpose).await {
                     Err(SecretError::Api(error)) => return Err(error),
                     Err(SecretError::Blocker(why)) => return Ok(Err((why.reason, why.message))),
-                    Ok(login) => Some(login),
+                    Ok(registry_secret) => Some(registry_secret),
                 }
             }
             None => None,
@@ -212,8 +212,8 @@ impl Sources<'_> {
             let mut options = client_options(&self.parts.deny_list);
             options.plain_http.clone_from(plain_http);
             options.proxy.clone_from(&proxy);
-            if let Some(login) = &login {
-                login.credentials.apply(registry, &mut options);
+            if let Some(registry_secret) = &registry_secret {
+                registry_secret.credentials.apply(registry, &mut options);
             }
             Client::new(options)
         };
@@ -242,11 +242,12 @@ const fn silence(begun: bool, paused: bool) -> Health {
 }
 
 /// The answers that came before `deadline` to what the registries are asked, each with its own questions: a registry that
-/// never answers takes no place from another.
+/// never answers takes no slot from another.
 async fn before<T: Send>(deadline: Instant, registries: Vec<Vec<BoxFuture<'_, T>>>) -> Vec<T> {
-    let asked = registries.into_iter();
-    let asked = asked.map(|of_one| stream::iter(of_one).buffer_unordered(ASKED_AT_ONCE).boxed());
-    let mut answers = stream::iter(asked.collect::<Vec<_>>()).flatten_unordered(REGISTRIES_AT_ONCE);
+    let resolutions = registries.into_iter();
+    let resolutions =
+        resolutions.map(|of_one| stream::iter(of_one).buffer_unordered(MAX_CONCURRENT_CHECKS).boxed());
+    let mut answers = stream::iter(resolutions.collect::<Vec<_>>()).flatten_unordered(REGISTRIES_AT_ONCE);
     let mut found = Vec::new();
     while let Ok(Some(answer)) = tokio::time::timeout_at(deadline, answers.next()).await {
         found.push(answer);
@@ -254,9 +255,9 @@ async fn before<T: Send>(deadline: Instant, registries: Vec<Vec<BoxFuture<'_, T>
     found
 }
 
-/// The field that names the login of an image's own registry.
-pub(super) fn source_field(place: usize) -> String {
-    format!("spec.images[{place}].sourceClientSecretName")
+/// The field that names the credentials of an image's own registry.
+pub(super) fn source_field(position: usize) -> String {
+    format!("spec.images[{position}].sourceClientSecretName")
 }
 
 async fn tag(client: &Client, reference: &Reference) -> Result<Digest, (Health, Why)> {
@@ -293,15 +294,15 @@ mod tests {
 
     /// Each one counts: five failures in a row, and no set of any namespace asks the host.
     #[tokio::test(start_paused = true)]
-    async fn a_registry_that_was_not_asked_or_asks_for_patience_counts_as_no_failure_of_its_host() {
+    async fn a_registry_that_was_not_asked_or_asks_for_a_pause_counts_as_no_failure_of_its_host() {
         let begun = (0..=REGISTRIES_AT_ONCE).map(|_| Arc::<AtomicBool>::default()).collect::<Vec<_>>();
         let silent = begun.iter().map(|begun| {
             let begun = Arc::clone(begun);
-            let asked = async move {
+            let resolutions = async move {
                 begun.store(true, Ordering::Relaxed);
                 future::pending::<()>().await;
             };
-            vec![asked.boxed()]
+            vec![resolutions.boxed()]
         });
         assert!(before(Instant::now() + BUDGET, silent.collect()).await.is_empty());
         let host = |paused| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the memory of each set lies: a ConfigMap `krs-state-UID` in the importer's own namespace, which only the importer
-//! writes. What is lost is worked out again: a proof by walking at the edge, an attempt by another one.
+//! writes. What is lost is worked out again: a verification by walking at the edge, an attempt by another one.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -69,7 +69,7 @@ impl StateStore {
 
     /// Keeps `state`, in the cluster first. One that says nothing new but when the registry was last asked is kept in memory
     /// only: a write for each set in each `resyncInterval` is most of what an idle importer would have etcd store, and an
-    /// importer that is started again merely asks once more.
+    /// importer that is started again merely asks again.
     pub(super) async fn save(&self, uid: &str, state: &SetState) -> Result<(), kube::Error> {
         let packed = Packed::new(state).ok();
         let known = self.known().get(uid).map(|known| Arc::clone(&known.state));
@@ -77,7 +77,9 @@ impl StateStore {
             return Ok(());
         }
         if packed.is_some()
-            && known.and_then(|known| known.get().ok()).is_some_and(|known| is_asked_later(known, state))
+            && known
+                .and_then(|known| known.get().ok())
+                .is_some_and(|known| differs_by_check_only(known, state))
         {
             self.know(uid, state, packed);
             return Ok(());
@@ -144,9 +146,9 @@ impl StateStore {
 }
 
 /// Whether `state` differs from `before` only by when the registry was asked.
-fn is_asked_later(before: SetState, state: &SetState) -> bool {
-    let both = before.looked_at.is_some() && state.looked_at.is_some();
-    both && SetState { looked_at: state.looked_at, ..before } == *state
+fn differs_by_check_only(before: SetState, state: &SetState) -> bool {
+    let both = before.observed_at.is_some() && state.observed_at.is_some();
+    both && SetState { observed_at: state.observed_at, ..before } == *state
 }
 
 fn name(uid: &str) -> String {
@@ -163,9 +165,9 @@ fn parse(uid: &str, text: &str) -> SetState {
 /// The text of a state, in bounds: what is longest and matters least is left out first.
 fn encode(state: &SetState) -> String {
     let text = |state: &SetState| serde_json::to_string(state).unwrap_or_default();
-    let whole = text(state);
-    if whole.len() <= MAX_STATE {
-        return whole;
+    let encoded = text(state);
+    if encoded.len() <= MAX_STATE {
+        return encoded;
     }
     let mut less = state.clone();
     less.attempts.values_mut().for_each(|attempt| attempt.message.clear());
@@ -190,7 +192,7 @@ mod tests {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         for n in 0..1000 {
             let key = format!("{n:032x}").parse().unwrap();
-            state.proofs.insert(key, now);
+            state.verified_at.insert(key, now);
             let attempt = Attempt {
                 count: 9,
                 at: now,
@@ -207,7 +209,7 @@ mod tests {
         let text = encode(&state);
         assert!(text.len() <= MAX_STATE, "{}", text.len());
         let back = parse("uid", &text);
-        assert_eq!(back.proofs, state.proofs);
+        assert_eq!(back.verified_at, state.verified_at);
         assert_eq!(back.resolved, state.resolved);
         assert_eq!(back.attempts.len(), 1000);
     }
@@ -237,13 +239,13 @@ mod tests {
             digest: Digest::of(b"bundle").to_string(),
         };
         SetState {
-            proofs: BTreeMap::from([(key(1), at("2026-11-24T04:00:03Z"))]),
+            verified_at: BTreeMap::from([(key(1), at("2026-11-24T04:00:03Z"))]),
             attempts: BTreeMap::from([(key(2), attempt)]),
             resolved: BTreeMap::from([("quay.io/team/web:1.0".to_owned(), resolved)]),
             versions: BTreeMap::from([("Secret/apps/edge".to_owned(), "17".to_owned())]),
             bundle: Some(bundle),
             last_sync_time: Some(at("2026-11-24T04:00:04Z")),
-            looked_at: Some(at("2026-11-24T04:00:05Z")),
+            observed_at: Some(at("2026-11-24T04:00:05Z")),
             ended: BTreeMap::from([(key(2), at("2026-11-24T04:00:06Z"))]),
             tried: BTreeMap::from([(key(2), Digest::of(b"bundle"))]),
             moved: BTreeMap::from([(key(1), vec![at("2026-11-24T04:00:07Z")])]),

@@ -11,9 +11,9 @@ use krs_core::crd::{EdgeImageSet, reason};
 
 use crate::model::bundle_inventory::BundleInventory;
 
-/// How often the Secrets of such a set are looked at.
-pub(super) const LOOK: Duration = Duration::from_secs(15);
-/// Asks for a look at a set; any new value does.
+/// How often the Secrets of such a set are checked.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(15);
+/// Asks for a reconcile of a set; any new value does.
 const RECONCILE_AT: &str = "kuberegistrysync.io/reconcile-at";
 
 /// Reasons that a mended Secret mends.
@@ -28,21 +28,21 @@ pub(super) const MENDED_BY_SECRETS: [&str; 5] = [
 /// Versions of Secrets and ConfigMaps by `kind/name`; `None`: it does not exist.
 pub(super) type Versions = BTreeMap<String, Option<String>>;
 
-/// How a set was when it was last looked at.
+/// How a set was when it was last checked.
 #[derive(Clone)]
-pub(super) struct Quiet {
+pub(super) struct WaitingForSecret {
     /// What it names.
     pub(super) versions: Versions,
-    /// When it is looked at again in any case.
+    /// When it is reconciled again in any case.
     pub(super) until: Timestamp,
-    /// When it was looked at. Before that time is only a clock that was set back.
+    /// When it was reconciled. Before that time is only a clock that was set back.
     since: Timestamp,
     generation: Option<i64>,
-    asked: Option<String>,
+    requested_at: Option<String>,
     stock: Arc<BundleInventory>,
 }
 
-impl Quiet {
+impl WaitingForSecret {
     pub(super) fn new(
         set: &EdgeImageSet,
         stock: Arc<BundleInventory>,
@@ -50,7 +50,14 @@ impl Quiet {
         since: Timestamp,
         until: Timestamp,
     ) -> Self {
-        Self { versions, until, since, generation: set.metadata.generation, asked: requested_at(set), stock }
+        Self {
+            versions,
+            until,
+            since,
+            generation: set.metadata.generation,
+            requested_at: requested_at(set),
+            stock,
+        }
     }
 
     /// Whether nothing but a Secret can have changed.
@@ -58,7 +65,7 @@ impl Quiet {
         self.since <= now
             && now < self.until
             && self.generation == set.metadata.generation
-            && self.asked == requested_at(set)
+            && self.requested_at == requested_at(set)
             && Arc::ptr_eq(&self.stock, stock)
     }
 }
@@ -74,13 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_set_back_has_a_set_looked_at_again() {
+    fn a_clock_that_is_set_back_has_a_set_reconciled_again() {
         let spec = serde_json::json!({"destinationRegistry": "edge.local", "images": []});
         let set = EdgeImageSet::new("web", serde_json::from_value(spec).unwrap());
         let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
         let stock = Arc::<BundleInventory>::default();
-        let quiet = Quiet::new(&set, Arc::clone(&stock), Versions::new(), at(0), at(60));
-        let held = [-100_000, 0, 59, 60].map(|second| quiet.holds(&set, &stock, at(second)));
+        let waiting = WaitingForSecret::new(&set, Arc::clone(&stock), Versions::new(), at(0), at(60));
+        let held = [-100_000, 0, 59, 60].map(|second| waiting.holds(&set, &stock, at(second)));
         assert_eq!(held, [false, true, true, false]);
     }
 }

@@ -82,7 +82,7 @@ fn passed(now: Timestamp) -> impl Fn(&Timestamp) -> Duration {
 #[derive(Clone)]
 pub(super) struct KnownStatus {
     pub(super) rest: EdgeImageSetStatus,
-    /// Of the whole status.
+    /// Of the complete status.
     fingerprint: Digest,
 }
 

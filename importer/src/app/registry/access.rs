@@ -64,7 +64,7 @@ pub(super) struct Access {
 
 struct Kept {
     answer: Pending,
-    asked: Instant,
+    started: Instant,
     until: Instant,
 }
 
@@ -88,7 +88,7 @@ impl Access {
         let mut kept = self.kept();
         if let Some(entry) = kept.get_mut(&key).filter(|entry| entry.answer.ptr_eq(&pending)) {
             match &answer {
-                Ok(TokenReviewResult::Reader(_)) => entry.until = entry.asked + KEEP,
+                Ok(TokenReviewResult::Reader(_)) => entry.until = entry.started + KEEP,
                 Ok(TokenReviewResult::Refused) => {
                     entry.until = entry.until.min((self.clock)() + KEEP_REFUSAL);
                 }
@@ -129,7 +129,7 @@ impl Access {
         };
         let answer = review.boxed().shared();
         // Longer only for a token that is right: nobody may be left to hear what this one is.
-        kept.insert(key, Kept { answer: answer.clone(), asked: now, until: now + REVIEW_TIMEOUT });
+        kept.insert(key, Kept { answer: answer.clone(), started: now, until: now + REVIEW_TIMEOUT });
         answer
     }
 

@@ -129,28 +129,28 @@ impl State {
                 None => failure(404),
             };
         }
-        let place = match sent["metadata"]["name"].as_str() {
+        let path = match sent["metadata"]["name"].as_str() {
             Some(name) if method == Method::POST => format!("{path}/{name}"),
             _ => path.to_owned(),
         };
         if let Some(racing) = self.racing.take() {
-            self.store(&place, racing);
+            self.store(&path, racing);
         }
-        let version = self.objects.get(&place).map(|object| object["metadata"]["resourceVersion"].clone());
+        let version = self.objects.get(&path).map(|object| object["metadata"]["resourceVersion"].clone());
         match (method, version) {
             (&Method::PUT, None) => failure(404),
             (&Method::PUT, Some(version)) if version == sent["metadata"]["resourceVersion"] => {
-                (StatusCode::OK, self.store(&place, sent))
+                (StatusCode::OK, self.store(&path, sent))
             }
-            (&Method::POST, None) => (StatusCode::CREATED, self.store(&place, sent)),
+            (&Method::POST, None) => (StatusCode::CREATED, self.store(&path, sent)),
             _ => failure(409),
         }
     }
 
-    pub(crate) fn store(&mut self, place: &str, mut object: Value) -> Value {
+    pub(crate) fn store(&mut self, path: &str, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.objects.insert(place.to_owned(), object.clone());
+        self.objects.insert(path.to_owned(), object.clone());
         object
     }
 }

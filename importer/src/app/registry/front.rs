@@ -50,7 +50,7 @@ type Offered = (Weak<OpenBundle>, Arc<ServedBundle>);
 /// A bundle that was asked for.
 #[derive(Debug)]
 struct ServedBundle {
-    shelf: BundleContent,
+    content: BundleContent,
     /// By the digest of the image.
     repositories: HashMap<Digest, Repository>,
 }
@@ -148,14 +148,14 @@ impl RegistryService {
         let Some(held) = held else { return unavailable(AWAY) };
         let offer = self.offer(held.bundle.digest(), &held);
         match offer.repositories.get(&image) {
-            Some(repository) => offer.shelf.answer(repository, &route, request).await,
+            Some(repository) => offer.content.answer(repository, &route, request).await,
             None => serve::unknown_name(),
         }
     }
 
     fn offer(&self, digest: Digest, held: &Arc<OpenBundle>) -> Arc<ServedBundle> {
         let mut offers = self.offers.lock();
-        // The library lets go of a bundle when its medium goes away.
+        // The library lets go of a bundle when its media go away.
         offers.retain(|_, (held, _)| held.strong_count() > 0);
         if let Some((of, offer)) = offers.get(&digest)
             && Weak::ptr_eq(of, &Arc::downgrade(held))
@@ -172,9 +172,9 @@ impl RegistryService {
                 library.report(ReadFault { bundle: digest, damaged, message });
             }
         };
-        let shelf = BundleContent::new(Arc::clone(&held.bundle), held.images.manifests.clone(), told);
+        let content = BundleContent::new(Arc::clone(&held.bundle), held.images.manifests.clone(), told);
         let repositories = Repository::by_digest(&held.bundle, &held.images);
-        let offer = Arc::new(ServedBundle { shelf, repositories });
+        let offer = Arc::new(ServedBundle { content, repositories });
         offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));
         offer
     }

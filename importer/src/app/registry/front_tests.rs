@@ -358,14 +358,14 @@ async fn damage_of_a_file_that_was_replaced_since_is_not_told_of_the_new_one() {
     site.library.put(Arc::new(OpenBundle::new(bundle, images)));
     let (repository, request) =
         (&offer.repositories[&site.app.digest], Request::builder().uri(&path).body(()).unwrap());
-    let response = offer.shelf.answer(repository, &route(&path), &request).await;
+    let response = offer.content.answer(repository, &route(&path), &request).await;
     to_bytes(response.into_body(), 1 << 24).await.unwrap_err();
     assert!(site.faults.try_recv().is_err());
     assert!(site.get(&path).await.body.unwrap() == content, "the new one is served");
 }
 
 #[tokio::test]
-async fn a_medium_that_fails_is_told_from_damage() {
+async fn media_that_fail_are_told_from_damage() {
     let mut site = Site::new().await;
     let (digest, content) = site.layer();
     let path = site.of(&site.app, format_args!("blobs/{digest}"));
@@ -376,7 +376,7 @@ async fn a_medium_that_fails_is_told_from_damage() {
     let fault = site.faults.recv().await.unwrap();
     assert!(!fault.damaged && fault.bundle == site.bundle, "{fault:?}");
     std::fs::rename(&away, &site.path).unwrap();
-    assert!(site.get(&path).await.body.unwrap() == content, "the stick is back");
+    assert!(site.get(&path).await.body.unwrap() == content, "the drive is back");
 }
 
 /// As copy Jobs reach it: over TLS, with a token that the API server is asked about.

@@ -47,17 +47,17 @@ async fn t154_a_token_is_refused_when_anything_between_it_and_a_set_is_not_as_it
         (JOB, "/metadata/ownerReferences", owner("tenant.io/v1", "EdgeImageSet", "set", "s1")),
         (SET, "/metadata/uid", json!("s2")),
     ];
-    for (place, pointer, value) in cases {
+    for (path, pointer, value) in cases {
         let api = FakeApi::with_copy_job();
         api.with(|state| {
-            let object = match state.objects.get_mut(*place) {
+            let object = match state.objects.get_mut(*path) {
                 Some(object) => object,
-                None => state.tokens.get_mut(*place).unwrap(),
+                None => state.tokens.get_mut(*path).unwrap(),
             };
             let (parent, key) = pointer.rsplit_once('/').unwrap();
             object.pointer_mut(parent).unwrap()[key] = value.clone();
         });
-        assert_eq!(ask(&api).await, Ok(TokenReviewResult::Refused), "{place} {pointer} {value}");
+        assert_eq!(ask(&api).await, Ok(TokenReviewResult::Refused), "{path} {pointer} {value}");
     }
     for gone in [POD, JOB, SET] {
         let api = FakeApi::with_copy_job();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How things stand with a set as a whole. Pure.
+//! How things stand with a set altogether. Pure.
 
 use krs_core::crd::reason;
 
@@ -29,22 +29,22 @@ impl<'a> Assessment<'a> {
         let mut failed = vec![None; o.targets.len()];
         let mut copying = vec![false; o.targets.len()];
         for job in o.jobs {
-            let in_task = index.places(job);
+            let in_task = index.positions(job);
             if let JobPhase::Running { failed: Some(pod), .. } = &job.phase {
-                for (n, place) in in_task.iter().enumerate() {
-                    if let Some(place) = place {
-                        failed[*place] = failure_in_pod(pod, n);
+                for (n, position) in in_task.iter().enumerate() {
+                    if let Some(position) = position {
+                        failed[*position] = failure_in_pod(pod, n);
                     }
                 }
             }
-            let places = in_task.into_iter().flatten().collect::<Vec<_>>();
+            let positions = in_task.into_iter().flatten().collect::<Vec<_>>();
             let runs = matches!(job.phase, JobPhase::Running { .. });
-            for place in &places {
-                attempts[*place] = job.attempt.max(attempts[*place]);
-                copying[*place] |= runs;
+            for position in &positions {
+                attempts[*position] = job.attempt.max(attempts[*position]);
+                copying[*position] |= runs;
             }
             if runs {
-                running.push((job, places));
+                running.push((job, positions));
             }
         }
         let target_states = o.targets.iter().zip(copying).map(|(t, copying)| {
@@ -64,7 +64,7 @@ impl<'a> Assessment<'a> {
         Self { target_states: target_states.collect(), running, attempts, failed }
     }
 
-    pub(super) fn is_proven(&self, place: usize) -> bool {
-        matches!(self.target_states.get(place), Some(TargetState::Proven))
+    pub(super) fn is_verified(&self, position: usize) -> bool {
+        matches!(self.target_states.get(position), Some(TargetState::Verified))
     }
 }

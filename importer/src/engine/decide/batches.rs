@@ -12,13 +12,13 @@ use crate::model::job::{Batch, BatchSource};
 use crate::model::target::Target;
 use crate::model::task::{CopyTarget, MAX_MOUNT_FROM, MAX_TARGETS, MAX_TASK};
 
-/// Bytes of a task that are not targets: the authority of the embedded registry, names, braces.
+/// Bytes of a task that are not targets: the CA of the embedded registry, names, braces.
 const TASK_OVERHEAD: usize = 20 << 10;
 
 /// A target that can be copied now.
 pub(super) struct Open<'a> {
-    /// Its place among the targets of the set.
-    pub(super) place: usize,
+    /// Its position among the targets of the set.
+    pub(super) position: usize,
     pub(super) target: &'a Target,
     pub(super) source: BatchSource,
     pub(super) image: Option<&'a StockImage>,
@@ -30,7 +30,7 @@ pub(super) struct Open<'a> {
 pub(super) type Holders<'a> = BTreeMap<Digest, BTreeSet<&'a RepositoryName>>;
 
 /// Puts targets together: of one source, in spec order, spread evenly over the free slots, never two batches for one
-/// repository, and none for a repository that is `claimed`. Answers the batches with the places of their targets.
+/// repository, and none for a repository that is `claimed`. Answers the batches with the positions of their targets.
 pub(super) fn batches(
     mut open: Vec<Open<'_>>,
     mut slots: usize,
@@ -46,7 +46,7 @@ pub(super) fn batches(
         // What is left is spread over what is free.
         let most = open.len().div_ceil(slots).clamp(1, MAX_TARGETS);
         let mut batch = Batch { source: source.clone(), targets: Vec::new(), attempt: 1, bytes: Some(0) };
-        let (mut places, mut repositories, mut size) = (Vec::new(), BTreeSet::new(), TASK_OVERHEAD);
+        let (mut positions, mut repositories, mut size) = (Vec::new(), BTreeSet::new(), TASK_OVERHEAD);
         for open in open.iter().filter(|open| open.source == source) {
             let repository = claim(open.target);
             // Targets of one repository go together, even where the batch grows by it.
@@ -64,12 +64,12 @@ pub(super) fn batches(
             batch.attempt = batch.attempt.max(open.attempt);
             batch.bytes = batch.bytes.zip(open.image).map(|(bytes, image)| bytes.saturating_add(image.size));
             batch.targets.push((open.target.clone(), mount_from));
-            places.push(open.place);
+            positions.push(open.position);
         }
         claimed.extend(repositories);
         // The rest of a repository waits for the end of this Job.
         open.retain(|open| !claimed.contains(&claim(open.target)));
-        batches.push((batch, places));
+        batches.push((batch, positions));
         slots -= 1;
     }
     batches
@@ -106,16 +106,16 @@ fn mount_from(open: &Open<'_>, blob_locations: &Holders<'_>) -> Vec<RepositoryNa
     names.into_iter().take(MAX_MOUNT_FROM).cloned().collect()
 }
 
-/// Which repositories hold what: as proofs of other sets tell, and the proven targets of this one.
+/// Which repositories hold what: as verifications of other sets tell, and the verified targets of this one.
 pub(super) fn blob_locations<'a>(
     o: &Observation<'a>,
-    proven: impl Iterator<Item = &'a Target>,
+    verified: impl Iterator<Item = &'a Target>,
 ) -> Holders<'a> {
     let mut blob_locations = Holders::new();
     for (blob, repositories) in o.blob_locations {
         blob_locations.entry(*blob).or_default().extend(repositories);
     }
-    for target in proven {
+    for target in verified {
         let image = o.stock.find(o.namespace, &target.digest, &target.platforms).map(|(_, image)| image);
         for blob in image.into_iter().flat_map(|image| &image.contents) {
             blob_locations.entry(*blob).or_default().insert(&target.repository);

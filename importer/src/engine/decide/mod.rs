@@ -25,20 +25,30 @@ use batches::{Open, batches, blob_locations};
 use target_state::{Awaited, TargetState};
 pub(crate) use target_state::{Intervals, withheld};
 
-/// Soonest next look: what is due now was done in this one.
+/// Soonest next reconcile: what is due now was done in this one.
 const SOONEST: Duration = Duration::from_secs(1);
-/// When to look again at what somebody may mend, or what waits for others, unless the set is looked at more often.
+/// When to reconcile again what somebody may mend, or what waits for others, unless the set is reconciled more often.
 const SOON: Duration = Duration::from_secs(30);
-/// When to look again for the first scan, and for a free slot, in case that the event which tells of it was lost. Hundreds
+/// When to reconcile again for the first scan, and for a free slot, in case that the event which tells of it was lost. Hundreds
 /// of sets may wait for a slot, for an hour.
 const SCAN: Duration = Duration::from_secs(60);
 const QUEUE: Duration = Duration::from_secs(300);
 
-/// Decides.
+/// Decides what to do about a set: which copy Jobs to create and to delete, what the status says, and when to reconcile
+/// again. Pure: it reads no clock and has no effects.
+///
+/// # Expected flow
+/// The caller observes the set, brings its state up to date ([`update_state`](crate::engine::update_state::update_state)),
+/// calls this, and carries out the [`Decision`].
+///
+/// # Guarantees
+/// The set is Ready only if every target is present by a verification that is recent enough. No Job is created for a set
+/// that is suspended or that a blocker stops, none for a repository to which another Job writes, and never more than
+/// `parallelism` and the free slots allow.
 ///
 /// Running Jobs are deleted where the set no longer has any of their targets, where it is suspended, and where their Pod
 /// does not start and everything that they copy is there by other ways. One that works on targets that turned out to be
-/// there is left to end by itself, which it does at once. With an obstacle nothing is deleted: what is wanted is not
+/// there is left to end by itself, which it does at once. With a blocker nothing is deleted: what is wanted is not
 /// known for sure.
 pub fn decide(o: &Observation<'_>) -> Decision {
     let intervals = Intervals::of(o.spec);
@@ -50,8 +60,8 @@ pub fn decide(o: &Observation<'_>) -> Decision {
     let started = started.into_iter().flatten().collect::<BTreeSet<_>>();
     let summary = summary::summarize(o, &assessment, &started, create.len());
     let again = again(o, &assessment, intervals, &started);
-    let is_open = |(place, target_state): (usize, &TargetState<'_>)| {
-        matches!(target_state, TargetState::Open { .. }) && !started.contains(&place)
+    let is_open = |(position, target_state): (usize, &TargetState<'_>)| {
+        matches!(target_state, TargetState::Open { .. }) && !started.contains(&position)
     };
     let is_idle = o.blocker.is_some() || o.spec.suspend;
     let waits_for_jobs = !is_idle && assessment.target_states.iter().enumerate().any(is_open);
@@ -73,24 +83,24 @@ fn from_bundle(o: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<usize> {
         // It will be retried, also where a person must act before that helps: no retry makes a registry take an index of
         // which platforms are left out.
         TargetState::BackOff { attempt, .. } => attempt.reason != reason::SPARSE_INDEX_REFUSED,
-        TargetState::Proven
+        TargetState::Verified
         | TargetState::Broken { .. }
         | TargetState::Refused { .. }
         | TargetState::Withheld { .. }
         | TargetState::Open { source: BatchSource::Registry { .. }, .. } => false,
     };
     let target_states = assessment.target_states.iter().enumerate();
-    target_states.filter(|(_, target_state)| is_needed(target_state)).map(|(place, _)| place).collect()
+    target_states.filter(|(_, target_state)| is_needed(target_state)).map(|(position, _)| position).collect()
 }
 
 fn delete(o: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<String> {
     if o.blocker.is_some() {
         return Vec::new();
     }
-    let useless = |(job, places): &&(&CopyJob, Vec<usize>)| {
+    let useless = |(job, positions): &&(&CopyJob, Vec<usize>)| {
         let waits = matches!(job.phase, JobPhase::Running { waiting: Some(_), .. });
-        let needless = places.iter().all(|place| assessment.is_proven(*place));
-        o.spec.suspend || places.is_empty() || (waits && needless)
+        let needless = positions.iter().all(|position| assessment.is_verified(*position));
+        o.spec.suspend || positions.is_empty() || (waits && needless)
     };
     assessment.running.iter().filter(useless).map(|(job, _)| job.name.clone()).collect()
 }
@@ -103,11 +113,11 @@ fn create(o: &Observation<'_>, assessment: &Assessment<'_>, delete: &[String]) -
         claimed.extend(job.task.targets.iter().map(|target| (registry.clone(), target.repository.clone())));
     }
     let mut open = Vec::new();
-    for (place, (target, target_state)) in o.targets.iter().zip(&assessment.target_states).enumerate() {
+    for (position, (target, target_state)) in o.targets.iter().zip(&assessment.target_states).enumerate() {
         if let TargetState::Open { source, image } = target_state {
             let failed = o.state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
-            let attempt = failed.max(assessment.attempts[place]).saturating_add(1);
-            open.push(Open { place, target, source: source.clone(), image: *image, attempt });
+            let attempt = failed.max(assessment.attempts[position]).saturating_add(1);
+            open.push(Open { position, target, source: source.clone(), image: *image, attempt });
         }
     }
     if open.is_empty() {
@@ -116,9 +126,9 @@ fn create(o: &Observation<'_>, assessment: &Assessment<'_>, delete: &[String]) -
     let parallelism = usize::try_from(o.spec.parallelism).unwrap_or(1).max(1);
     let running = assessment.running.iter().filter(|(job, _)| !delete.contains(&job.name)).count();
     let slots = parallelism.saturating_sub(running).min(o.limits.free_jobs);
-    let proven = o.targets.iter().enumerate().filter(|(place, _)| assessment.is_proven(*place));
-    let blob_locations = blob_locations(o, proven.map(|(_, target)| target));
-    // What failed before waits for a place that nobody else needs.
+    let verified = o.targets.iter().enumerate().filter(|(position, _)| assessment.is_verified(*position));
+    let blob_locations = blob_locations(o, verified.map(|(_, target)| target));
+    // What failed before waits for a slot that nobody else needs.
     let (again, first): (Vec<_>, Vec<_>) =
         open.into_iter().partition(|open| o.state.attempts.contains_key(&open.target.key));
     let mut made = batches(first, slots, &mut claimed, &blob_locations);
@@ -140,21 +150,21 @@ fn again(
     }
     if let Some(blocker) = &o.blocker {
         // A wrong password is not tried every half minute: registries lock accounts.
-        let patient = blocker.reason == reason::AUTH_FAILED;
-        return if patient { intervals.resync } else { intervals.resync.min(SOON) };
+        let is_refused = blocker.reason == reason::AUTH_FAILED;
+        return if is_refused { intervals.resync } else { intervals.resync.min(SOON) };
     }
-    for proof in o.state.proofs.values() {
-        let due = after(*proof, intervals.verify);
+    for verified_at in o.state.verified_at.values() {
+        let due = after(*verified_at, intervals.verify);
         // One that is overdue could not be renewed in this round.
         at(if due > o.now { due } else { after(o.now, o.renew_in.unwrap_or(SOON)) });
     }
-    for (place, target_state) in assessment.target_states.iter().enumerate() {
+    for (position, target_state) in assessment.target_states.iter().enumerate() {
         match target_state {
             TargetState::BackOff { until, .. } | TargetState::Contested { until, .. } => at(*until),
             TargetState::Unknown { reason, .. } if *reason == reason::AUTH_FAILED => {}
             TargetState::Unknown { .. } | TargetState::Copying => at(after(o.now, SOON)),
             TargetState::Waiting(Awaited::Scan) => at(after(o.now, SCAN)),
-            TargetState::Open { .. } if !started.contains(&place) => at(after(o.now, QUEUE)),
+            TargetState::Open { .. } if !started.contains(&position) => at(after(o.now, QUEUE)),
             _ => {}
         }
     }

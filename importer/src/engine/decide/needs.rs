@@ -26,7 +26,7 @@ pub(crate) fn needs(
         let resolved = state.resolved.get(&image.reference.to_string());
         (image.reference.clone(), resolved.cloned())
     });
-    let missing = decision.from_bundle.iter().filter_map(|place| targets.get(*place));
+    let missing = decision.from_bundle.iter().filter_map(|position| targets.get(*position));
     let missing =
         missing.map(|target| MissingImage { digest: target.digest, platforms: target.platforms.clone() });
     let running = copied_bundles(jobs.iter().filter(|job| !decision.delete.contains(&job.name)));

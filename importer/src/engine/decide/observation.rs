@@ -41,20 +41,20 @@ pub struct Observation<'a> {
     pub jobs: &'a [CopyJob],
     /// Repositories that Jobs of other sets write to.
     pub busy: &'a BTreeSet<(RegistryHost, RepositoryName)>,
-    /// Repositories of this edge registry that hold a blob, by its digest, as far as proofs tell.
+    /// Repositories of this edge registry that hold a blob, by its digest, as far as verifications tell.
     pub blob_locations: &'a BTreeMap<Digest, Vec<RepositoryName>>,
     /// What the drop folder holds.
     pub stock: &'a BundleInventory,
     /// The site's limits.
     pub limits: Limits<'a>,
-    /// When targets are asked about again whose proofs are old, where too many of the registry's are.
+    /// When targets are asked about again whose verification is old, where too many of the registry's are.
     pub renew_in: Option<Duration>,
 }
 
 /// The site's limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits<'a> {
-    /// Whether copying straight from source registries is allowed.
+    /// Whether copying directly from source registries is allowed.
     pub online: bool,
     /// Source registries that may be read from; empty: any.
     pub sources: &'a Allowed,
@@ -85,7 +85,7 @@ pub struct Decision {
     pub delete: Vec<String>,
     /// What the status says.
     pub summary: StatusSummary,
-    /// When to look again, if nothing happens before.
+    /// When to reconcile again, if nothing happens before.
     pub again: Duration,
     /// Whether targets could be copied, but for the limits on Jobs or a repository that another Job writes to.
     pub waits_for_jobs: bool,
@@ -97,7 +97,7 @@ pub struct Decision {
 /// What the status says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatusSummary {
-    /// For each image of the spec whether it is proven.
+    /// For each image of the spec whether it is verified.
     pub present: Vec<bool>,
     /// Images whose last attempt failed; all of them, in spec order.
     pub failures: Vec<ImageFailure>,

@@ -29,10 +29,10 @@ pub(super) fn summarize(
     created: usize,
 ) -> StatusSummary {
     let mut present = vec![false; o.spec.images.len()];
-    for (place, target) in o.targets.iter().enumerate() {
+    for (position, target) in o.targets.iter().enumerate() {
         for image in &target.images {
             if let Some(present) = present.get_mut(*image) {
-                *present = assessment.is_proven(place);
+                *present = assessment.is_verified(position);
             }
         }
     }
@@ -61,14 +61,14 @@ fn failures(
     started: &BTreeSet<usize>,
 ) -> Vec<ImageFailure> {
     let mut by_image = BTreeMap::<usize, ReasonAndMessage>::new();
-    for (place, (target, target_state)) in o.targets.iter().zip(&assessment.target_states).enumerate() {
+    for (position, (target, target_state)) in o.targets.iter().zip(&assessment.target_states).enumerate() {
         let failure = match target_state {
-            TargetState::Proven => None,
+            TargetState::Verified => None,
             TargetState::Broken { reason, message } => Some((*reason, message.clone())),
             TargetState::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
             TargetState::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
             TargetState::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
-            _ => last_failure_of(o, assessment, started, place),
+            _ => last_failure_of(o, assessment, started, position),
         };
         if let Some(failure) = failure {
             by_image.extend(target.images.iter().map(|image| (*image, failure.clone())));
@@ -90,14 +90,14 @@ fn last_failure_of(
     o: &Observation<'_>,
     assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
-    place: usize,
+    position: usize,
 ) -> Option<ReasonAndMessage> {
-    if let Some(failure) = assessment.failed.get(place)?.clone() {
+    if let Some(failure) = assessment.failed.get(position)?.clone() {
         return Some(failure);
     }
-    let attempt = o.state.attempts.get(&o.targets.get(place)?.key)?;
-    let has_job =
-        matches!(assessment.target_states.get(place)?, TargetState::Copying) || started.contains(&place);
+    let attempt = o.state.attempts.get(&o.targets.get(position)?.key)?;
+    let has_job = matches!(assessment.target_states.get(position)?, TargetState::Copying)
+        || started.contains(&position);
     (!has_job || attempt.reason != reason::JOB_REJECTED).then(|| last_failure(attempt))
 }
 
@@ -109,13 +109,13 @@ fn retries(
     started: &BTreeSet<usize>,
 ) -> Option<(ReasonAndMessage, usize, bool)> {
     let (mut first, mut count, mut all) = (None, 0, true);
-    for (place, target_state) in assessment.target_states.iter().enumerate() {
+    for (position, target_state) in assessment.target_states.iter().enumerate() {
         let under_way = match target_state {
             TargetState::Copying | TargetState::Open { .. } => true,
             TargetState::BackOff { .. } => false,
             _ => continue,
         };
-        match last_failure_of(o, assessment, started, place) {
+        match last_failure_of(o, assessment, started, position) {
             Some(failure) => {
                 count += 1;
                 first.get_or_insert(failure);
@@ -139,8 +139,9 @@ fn conditions(
         let there = present.iter().filter(|present| **present).count();
         format!("{there} of {} images present", present.len())
     };
-    let stalled = |said: ReasonAndMessage| (said.clone(), None, Some(said));
-    let retrying = |said: ReasonAndMessage| (said.clone(), Some((reason::RETRYING, said.1)), None);
+    let stalled = |condition: ReasonAndMessage| (condition.clone(), None, Some(condition));
+    let retrying =
+        |condition: ReasonAndMessage| (condition.clone(), Some((reason::RETRYING, condition.1)), None);
     if let Some(blocker) = o.blocker.as_ref().filter(|blocker| blocker.stalled) {
         return stalled((sound(blocker.reason), blocker.message.clone()));
     }
@@ -155,8 +156,9 @@ fn conditions(
     }
     let with_progress = |(reason, message): ReasonAndMessage| (reason, format!("{}; {message}", progress()));
     let open = assessment.target_states.iter().enumerate();
-    let open =
-        open.filter(|(place, s)| matches!(s, TargetState::Open { .. }) && !started.contains(place)).count();
+    let open = open
+        .filter(|(position, s)| matches!(s, TargetState::Open { .. }) && !started.contains(position))
+        .count();
     let first = |what: &dyn Fn(&TargetState<'_>) -> Option<ReasonAndMessage>| {
         assessment.target_states.iter().find_map(what)
     };
@@ -167,11 +169,13 @@ fn conditions(
         _ => None,
     });
     let collision = || o.collisions.values().next().map(|why| (reason::NAMING_COLLISION, why.clone()));
-    if let Some(said) = broken.or_else(collision) {
-        return stalled(with_progress(said));
+    if let Some(condition) = broken.or_else(collision) {
+        return stalled(with_progress(condition));
     }
-    let jobs =
-        assessment.running.iter().filter(|(_, places)| places.iter().any(|p| !assessment.is_proven(*p)));
+    let jobs = assessment
+        .running
+        .iter()
+        .filter(|(_, positions)| positions.iter().any(|p| !assessment.is_verified(*p)));
     let running = jobs.clone().count() + created;
     if running > 0 || open > 0 {
         let retries = retries(o, assessment, started);
@@ -201,29 +205,29 @@ fn conditions(
         TargetState::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
         _ => None,
     });
-    if let Some(said) = failed {
-        return retrying(with_progress(said));
+    if let Some(condition) = failed {
+        return retrying(with_progress(condition));
     }
     let withheld = first(&|target_state| match target_state {
         TargetState::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
         _ => None,
     });
-    if let Some(said) = withheld {
+    if let Some(condition) = withheld {
         // A later bundle may list it for this namespace.
-        let said = with_progress(said);
-        return (said.clone(), Some((reason::WAITING_FOR_BUNDLE, said.1)), None);
+        let condition = with_progress(condition);
+        return (condition.clone(), Some((reason::WAITING_FOR_BUNDLE, condition.1)), None);
     }
     if let Some(message) = waiting(o, assessment) {
-        let said = with_progress((reason::WAITING_FOR_BUNDLE, message));
-        return (said.clone(), Some(said), None);
+        let condition = with_progress((reason::WAITING_FOR_BUNDLE, message));
+        return (condition.clone(), Some(condition), None);
     }
     let refused = first(&|target_state| match target_state {
         TargetState::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
         _ => None,
     });
-    if let Some(said) = refused {
+    if let Some(condition) = refused {
         // Neither the set's owner must act on the set, nor is anything under way.
-        return (with_progress(said), None, None);
+        return (with_progress(condition), None, None);
     }
     unresolved(o, with_progress)
 }
@@ -236,8 +240,8 @@ fn unresolved(
     let images = named(o, o.unresolved.iter().copied());
     if o.limits.online {
         let message = format!("their registry did not say what these tags name: {images}");
-        let said = with_progress((reason::IMAGE_NOT_FOUND, message));
-        return (said.clone(), Some((reason::RETRYING, said.1)), None);
+        let condition = with_progress((reason::IMAGE_NOT_FOUND, message));
+        return (condition.clone(), Some((reason::RETRYING, condition.1)), None);
     }
     let message = format!(
         "only their registry knows what these tags name, and the importer works without source registries (online.enabled is off): {images}"
@@ -270,7 +274,7 @@ fn waiting(o: &Observation<'_>, assessment: &Assessment<'_>) -> Option<String> {
         let names = awaited.iter().filter_map(pick).map(|name| printable(name, 100)).collect::<Vec<_>>();
         (!names.is_empty()).then(|| list(&names))
     };
-    let away = names(|what| if let Awaited::Medium(name) = what { Some(name) } else { None });
+    let away = names(|what| if let Awaited::Media(name) = what { Some(name) } else { None });
     parts.extend(away.map(|names| format!("insert {names}")));
     let checked = names(|what| if let Awaited::Check(name) = what { Some(name) } else { None });
     parts.extend(checked.map(|names| format!("{names} is being verified")));

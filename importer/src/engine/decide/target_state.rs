@@ -23,7 +23,7 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(600);
 /// Longest wait after the API server refused a Job: one request tells whether it still does.
 const MAX_REJECTED: Duration = Duration::from_secs(60);
 
-/// How often the registry is looked at, and how often it is walked.
+/// How often the registry is checked, and how often it is walked.
 #[derive(Clone, Copy)]
 pub(crate) struct Intervals {
     pub(crate) resync: Duration,
@@ -45,15 +45,15 @@ impl Intervals {
 
 /// How things stand with a target.
 pub(super) enum TargetState<'a> {
-    /// It is proven.
-    Proven,
+    /// It is verified.
+    Verified,
     /// A running Job copies it.
     Copying,
     /// Why it is not there is not known: the registry could not be asked, or was not.
     Unknown { reason: &'static str, message: String },
     /// It cannot get there before somebody acts.
     Broken { reason: &'static str, message: String },
-    /// Somebody else moves its tag; it is tried again at that time.
+    /// Somebody else moves its tag; it is retried at that time.
     Contested { until: Timestamp, message: String },
     /// The last attempt failed; the next is due at that time.
     BackOff { until: Timestamp, attempt: &'a Attempt },
@@ -70,20 +70,20 @@ pub(super) enum TargetState<'a> {
 /// What a target waits for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Awaited {
-    /// The first look at the drop folder.
+    /// The first scan of the drop folder.
     Scan,
     /// A bundle that is being checked.
     Check(String),
-    /// A bundle whose medium is away.
-    Medium(String),
+    /// A bundle whose media are away.
+    Media(String),
     /// A bundle that nobody has seen yet.
     Unseen,
 }
 
-/// Whether the target counts as present. A proof is renewed every `verifyInterval`; one that could not be renewed, because
-/// the registry does not answer, counts for once more that long, so that a registry that is away for a night turns
-/// nothing red. A suspended set is not looked at, so that its proofs stay.
-pub(super) fn proven(o: &Observation<'_>, intervals: Intervals, target: &Target) -> bool {
+/// Whether the target counts as present. A verification is renewed every `verifyInterval`; one that could not be renewed, because
+/// the registry does not answer, counts for the same time again, so that a registry that is away for a night turns
+/// nothing red. A suspended set is not reconciled, so that its verifications stay.
+pub(super) fn is_verified(o: &Observation<'_>, intervals: Intervals, target: &Target) -> bool {
     let denied = matches!(
         o.answers.get(&target.key),
         Some(Answer::Missing { .. } | Answer::TagMoved { .. } | Answer::Corrupt { .. })
@@ -91,7 +91,7 @@ pub(super) fn proven(o: &Observation<'_>, intervals: Intervals, target: &Target)
     let fresh = |at: Timestamp| {
         at > o.now || o.spec.suspend || !is_over(at, intervals.verify.saturating_mul(2), o.now)
     };
-    !denied && o.state.proofs.get(&target.key).is_some_and(|at| fresh(*at))
+    !denied && o.state.verified_at.get(&target.key).is_some_and(|at| fresh(*at))
 }
 
 pub(super) fn target_state<'a>(
@@ -100,8 +100,8 @@ pub(super) fn target_state<'a>(
     target: &Target,
     copying: bool,
 ) -> TargetState<'a> {
-    if proven(o, intervals, target) {
-        return TargetState::Proven;
+    if is_verified(o, intervals, target) {
+        return TargetState::Verified;
     }
     if copying {
         return TargetState::Copying;
@@ -120,7 +120,7 @@ pub(super) fn target_state<'a>(
             return TargetState::Unknown { reason, message: message.clone() };
         }
         // Nothing is copied that was not asked for: it may be there.
-        Some(Answer::Whole | Answer::Observed) | None => {
+        Some(Answer::Complete | Answer::Observed) | None => {
             let message = format!("{} was not asked about {} yet", target.registry, target.repository);
             return TargetState::Unknown { reason: reason::COPYING, message };
         }
@@ -214,7 +214,7 @@ fn source<'a>(
     }
     Err(match bundle {
         Some((bundle, _)) if bundle.present => TargetState::Waiting(Awaited::Check(bundle.name.clone())),
-        Some((bundle, _)) => TargetState::Waiting(Awaited::Medium(bundle.name.clone())),
+        Some((bundle, _)) => TargetState::Waiting(Awaited::Media(bundle.name.clone())),
         None if bundles => TargetState::Waiting(Awaited::Unseen),
         None => TargetState::Refused { message: refused(o, target) },
     })
@@ -249,7 +249,7 @@ fn tried(source: &BatchSource) -> Option<Digest> {
     }
 }
 
-/// Reasons that nothing but a person mends: they are tried again as seldom as everything is looked at.
+/// Reasons that nothing but a person mends: they are retried as rarely as everything is checked.
 fn needs_a_person(reason: &str) -> bool {
     [reason::AUTH_FAILED, reason::TLS_FAILED, reason::SECRET_NOT_FOUND, reason::SECRET_INVALID]
         .contains(&reason)

@@ -121,16 +121,16 @@ impl Site {
         })
     }
 
-    fn prove(&mut self, place: usize) {
-        self.state.proofs.insert(self.targets[place].key, self.now);
-        self.answers.remove(&self.targets[place].key);
+    fn mark_verified(&mut self, position: usize) {
+        self.state.verified_at.insert(self.targets[position].key, self.now);
+        self.answers.remove(&self.targets[position].key);
     }
 
-    fn prove_all(&mut self) {
-        (0..self.targets.len()).for_each(|place| self.prove(place));
+    fn mark_all_verified(&mut self) {
+        (0..self.targets.len()).for_each(|position| self.mark_verified(position));
     }
 
-    fn fail(&mut self, place: usize, count: u32, reason: &str) {
+    fn fail(&mut self, position: usize, count: u32, reason: &str) {
         let attempt = Attempt {
             count,
             at: self.now,
@@ -138,8 +138,8 @@ impl Site {
             message: format!("it failed: {reason}"),
             job: "krs-job".to_owned(),
         };
-        self.state.attempts.insert(self.targets[place].key, attempt);
-        self.state.tried.insert(self.targets[place].key, self.stock.bundles[0].digest);
+        self.state.attempts.insert(self.targets[position].key, attempt);
+        self.state.tried.insert(self.targets[position].key, self.stock.bundles[0].digest);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::model::task::{AUDIENCE, CopyTask, path};
 const USER: i64 = 65532;
 /// Mode of mounted Secrets: for the group only.
 const MODE: i32 = 0o440;
-/// Most bytes of what the runner prepares in memory: auth files, authorities.
+/// Most bytes of what the runner prepares in memory: auth files, CA certificates.
 const WORK_SIZE: &str = "16Mi";
 /// Least time that a token is valid, in seconds.
 const MIN_TOKEN: u64 = 3600;
@@ -34,7 +34,7 @@ const SYSTEM: (&str, &str) = ("kubernetes.io/os", "linux");
 pub struct JobContext<'a> {
     /// The site's policy.
     pub config: &'a Config,
-    /// Authority of the embedded registry, in PEM.
+    /// CA certificate of the embedded registry, in PEM.
     pub registry_ca: &'a str,
     /// Whether the destination's Secret is a dockerconfigjson, so that the Pod's image may be pulled with it.
     pub destination_is_dockerconfigjson: bool,
@@ -80,8 +80,8 @@ pub(super) fn template(
     node_selector.entry(SYSTEM.0.to_owned()).or_insert_with(|| SYSTEM.1.to_owned());
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            annotations: Some(unless_said(&NO_SIDECAR_ANNOTATIONS, &jobs.pod_annotations)),
-            labels: Some(with_own(&unless_said(&NO_SIDECAR_LABELS, &jobs.pod_labels), labels)),
+            annotations: Some(overridden(&NO_SIDECAR_ANNOTATIONS, &jobs.pod_annotations)),
+            labels: Some(with_own(&overridden(&NO_SIDECAR_LABELS, &jobs.pod_labels), labels)),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
@@ -130,7 +130,7 @@ fn environment(batch: &Batch, task: &CopyTask, surroundings: &JobContext<'_>) ->
 }
 
 /// Our pairs, and the site's in their place.
-fn unless_said(ours: &[(&str, &str)], site: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn overridden(ours: &[(&str, &str)], site: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let ours = ours.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     ours.chain(site.iter().map(|(key, value)| (key.clone(), value.clone()))).collect()
 }

@@ -115,8 +115,8 @@ fn phase(job: &Job) -> JobPhase {
 
 /// What the newest container that ended has said.
 fn report(pods: &[&Pod]) -> Option<CopyReport> {
-    let said = |pod: &&Pod| state(pod)?.terminated.as_ref()?.message.clone();
-    let message = pods.iter().find_map(said).filter(|message| message.len() <= MAX_REPORT)?;
+    let termination_message = |pod: &&Pod| state(pod)?.terminated.as_ref()?.message.clone();
+    let message = pods.iter().find_map(termination_message).filter(|message| message.len() <= MAX_REPORT)?;
     let mut report = serde_json::from_str::<CopyReport>(&message).ok()?;
     report.failures.truncate(MAX_FAILURES);
     for failure in &mut report.failures {

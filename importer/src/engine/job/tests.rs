@@ -242,7 +242,7 @@ fn t194_a_job_whose_task_is_of_a_later_version_is_seen_with_its_targets() {
     assert_eq!(
         (after.task.targets, after.phase),
         (before.task.targets, before.phase),
-        "it has its place, and runs"
+        "it has its slot, and runs"
     );
 }
 

@@ -190,7 +190,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         ..unready(reason, message)
     };
     let mut states = vec![
-        ("before the first look", object(1, false, json!({"observedGeneration": -1})), IN_PROGRESS),
+        ("before the first reconcile", object(1, false, json!({"observedGeneration": -1})), IN_PROGRESS),
         ("ready", object(1, false, said(1, &good(2))), CURRENT),
         (
             "ready from a source registry",

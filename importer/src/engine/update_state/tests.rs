@@ -43,10 +43,10 @@ fn copied(count: usize) -> (Vec<Target>, CopyJob) {
 #[test]
 fn the_end_of_a_job_is_remembered_while_it_is_there_and_what_it_read_until_the_next_attempt() {
     let (targets, job) = copied(3);
-    let whole = targets.iter().map(|target| (target.key, Answer::Whole)).collect();
+    let complete = targets.iter().map(|target| (target.key, Answer::Complete)).collect();
     let jobs = [job];
-    let state = update_state(&SetState::default(), &targets, &whole, at(0), &jobs, at(1));
-    assert_eq!((state.proofs.len(), state.ended.len(), state.tried.len()), (3, 3, 0));
+    let state = update_state(&SetState::default(), &targets, &complete, at(0), &jobs, at(1));
+    assert_eq!((state.verified_at.len(), state.ended.len(), state.tried.len()), (3, 3, 0));
     let nothing = BTreeMap::new();
     // Nothing deletes it, and its end never counts twice.
     let later = update_state(&state, &targets, &nothing, at(1_000_000), &jobs, at(1_000_000));
@@ -63,10 +63,10 @@ fn the_end_of_a_job_is_remembered_while_it_is_there_and_what_it_read_until_the_n
 #[test]
 fn t160_what_a_registry_said_was_true_when_it_was_asked() {
     let (targets, _) = copied(2);
-    let answers = targets.iter().map(|target| target.key).zip([Answer::Whole, Answer::Observed]).collect();
+    let answers = targets.iter().map(|target| target.key).zip([Answer::Complete, Answer::Observed]).collect();
     let state = update_state(&SetState::default(), &targets, &answers, at(1), &[], at(200));
-    assert_eq!(state.proofs.values().copied().collect::<Vec<_>>(), [at(1)]);
-    assert_eq!((state.looked_at, state.last_sync_time), (Some(at(1)), Some(at(200))));
+    assert_eq!(state.verified_at.values().copied().collect::<Vec<_>>(), [at(1)]);
+    assert_eq!((state.observed_at, state.last_sync_time), (Some(at(1)), Some(at(200))));
 }
 
 fn moved() -> Answer {
@@ -80,7 +80,7 @@ fn missing() -> Answer {
 fn answers() -> [Answer; 7] {
     let message = || "a sentence".to_owned();
     [
-        Answer::Whole,
+        Answer::Complete,
         Answer::Observed,
         Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: message() },
         Answer::Unreadable { message: message() },
@@ -91,22 +91,22 @@ fn answers() -> [Answer; 7] {
 }
 
 #[test]
-fn only_a_whole_walk_proves_and_what_is_known_to_be_wrong_ends_a_proof() {
+fn only_a_full_check_verifies_and_what_is_known_to_be_wrong_ends_that() {
     let (targets, _) = copied(1);
     let key = targets[0].key;
     for answer in answers() {
         let answered = BTreeMap::from([(key, answer.clone())]);
         let after = update_state(&SetState::default(), &targets, &answered, at(5), &[], at(5));
-        assert_eq!(after.proofs.contains_key(&key), answer == Answer::Whole, "{answer:?}");
+        assert_eq!(after.verified_at.contains_key(&key), answer == Answer::Complete, "{answer:?}");
         assert!(after.moved.is_empty(), "nobody knows who set the tag: {answer:?}");
-        let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..SetState::default() };
-        let after = update_state(&proven, &targets, &answered, at(5), &[], at(5));
-        let proof = match answer {
-            Answer::Whole => Some(at(5)),
+        let verified = SetState { verified_at: BTreeMap::from([(key, at(0))]), ..SetState::default() };
+        let after = update_state(&verified, &targets, &answered, at(5), &[], at(5));
+        let expected = match answer {
+            Answer::Complete => Some(at(5)),
             Answer::Observed | Answer::Failed { .. } | Answer::Unreadable { .. } => Some(at(0)),
             Answer::Missing { .. } | Answer::Corrupt { .. } | Answer::TagMoved { .. } => None,
         };
-        assert_eq!(after.proofs.get(&key).copied(), proof, "{answer:?}");
+        assert_eq!(after.verified_at.get(&key).copied(), expected, "{answer:?}");
         assert_eq!(after.moved.contains_key(&key), matches!(answer, Answer::TagMoved { .. }), "{answer:?}");
     }
 }
@@ -125,8 +125,8 @@ fn a_job_that_ended_without_its_image_is_one_failed_attempt_from_what_it_read() 
         ),
         (failed.clone(), Some(missing()), Some(reason::COPY_FAILED)),
         (failed.clone(), None, Some(reason::COPY_FAILED)),
-        (failed, Some(Answer::Whole), None),
-        (job.phase.clone(), Some(Answer::Whole), None),
+        (failed, Some(Answer::Complete), None),
+        (job.phase.clone(), Some(Answer::Complete), None),
         (job.phase.clone(), Some(Answer::Corrupt { message: "one byte".to_owned() }), None),
     ] {
         let what = format!("{phase:?} {answer:?}");
@@ -155,7 +155,7 @@ fn t269_the_end_of_a_job_counts_once_the_registry_was_walked_before_or_after_it_
     let asked = |state: &SetState| {
         due_checks(&targets, state, resync, verify, at(1)).into_iter().map(|(_, ask)| ask).collect::<Vec<_>>()
     };
-    let new = SetState { looked_at: Some(at(0)), ..SetState::default() };
+    let new = SetState { observed_at: Some(at(0)), ..SetState::default() };
     assert_eq!(asked(&new), [CheckKind::Full]);
     for answer in [None, Some(Answer::Observed), Some(answers()[2].clone())] {
         let answered = answer.into_iter().map(|answer| (key, answer)).collect();
@@ -163,21 +163,21 @@ fn t269_the_end_of_a_job_counts_once_the_registry_was_walked_before_or_after_it_
         assert!(state.ended.is_empty() && state.attempts.is_empty(), "{answered:?}");
         assert_eq!(asked(&state), [CheckKind::Full], "{answered:?}");
         // It became present while the Job ran, which may have failed for others.
-        let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..new.clone() };
+        let verified = SetState { verified_at: BTreeMap::from([(key, at(0))]), ..new.clone() };
         let failed = JobPhase::Failed { at: at(0), why: "other".to_owned(), report: None };
         for jobs in [jobs.clone(), [CopyJob { phase: failed, ..jobs[0].clone() }]] {
-            let state = update_state(&proven, &targets, &answered, at(1), &jobs, at(1));
+            let state = update_state(&verified, &targets, &answered, at(1), &jobs, at(1));
             assert_eq!(state.ended.get(&key), Some(&at(0)), "{answered:?}");
             assert!(state.attempts.is_empty(), "{answered:?}");
             assert_eq!(asked(&state), [], "{answered:?}");
         }
     }
-    let whole = BTreeMap::from([(key, Answer::Whole)]);
-    assert_eq!(asked(&update_state(&new, &targets, &whole, at(1), &jobs, at(1))), []);
-    // What is known to be missing at the end of its Job is no proof.
-    let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..new };
+    let complete = BTreeMap::from([(key, Answer::Complete)]);
+    assert_eq!(asked(&update_state(&new, &targets, &complete, at(1), &jobs, at(1))), []);
+    // What is known to be missing at the end of its Job is no verification.
+    let verified = SetState { verified_at: BTreeMap::from([(key, at(0))]), ..new };
     let missing = BTreeMap::from([(key, missing())]);
-    let state = update_state(&proven, &targets, &missing, at(1), &jobs, at(1));
+    let state = update_state(&verified, &targets, &missing, at(1), &jobs, at(1));
     assert_eq!(state.attempts[&key].reason, reason::COPY_FAILED);
 }
 

@@ -19,7 +19,7 @@ pub struct StockImages(Arc<Indexed>);
 #[derive(Default)]
 struct Indexed {
     images: Box<[StockImage]>,
-    /// Their places, ordered by reference, and by digest.
+    /// Their positions, ordered by reference, and by digest.
     by_reference: Box<[u32]>,
     by_digest: Box<[u32]>,
 }
@@ -37,19 +37,19 @@ impl StockImages {
 }
 
 impl Indexed {
-    fn get(&self, place: u32) -> Option<&StockImage> {
-        self.images.get(usize::try_from(place).ok()?)
+    fn get(&self, position: u32) -> Option<&StockImage> {
+        self.images.get(usize::try_from(position).ok()?)
     }
 
-    /// The images at `places` that `order` calls equal; the places are in its order.
+    /// The images at `positions` that `order` calls equal; the positions are in its order.
     fn found<'a>(
         &'a self,
-        places: &'a [u32],
+        positions: &'a [u32],
         order: impl Fn(&StockImage) -> Ordering,
     ) -> impl Iterator<Item = &'a StockImage> {
-        let first =
-            places.partition_point(|place| self.get(*place).is_some_and(|image| order(image).is_lt()));
-        let images = places.iter().skip(first).filter_map(|place| self.get(*place));
+        let first = positions
+            .partition_point(|position| self.get(*position).is_some_and(|image| order(image).is_lt()));
+        let images = positions.iter().skip(first).filter_map(|position| self.get(*position));
         images.take_while(move |image| order(image).is_eq())
     }
 }
@@ -57,12 +57,12 @@ impl Indexed {
 impl FromIterator<StockImage> for StockImages {
     fn from_iter<T: IntoIterator<Item = StockImage>>(images: T) -> Self {
         let images = images.into_iter().collect::<Box<[_]>>();
-        let places = || images.iter().zip(0_u32..).collect::<Vec<_>>();
+        let positions = || images.iter().zip(0_u32..).collect::<Vec<_>>();
         // Images that are equal in this stay in their order.
-        let (mut by_reference, mut by_digest) = (places(), places());
+        let (mut by_reference, mut by_digest) = (positions(), positions());
         by_reference.sort_by_key(|(image, _)| &image.reference);
         by_digest.sort_by_key(|(image, _)| image.digest);
-        let only = |places: Vec<(_, u32)>| places.into_iter().map(|(_, place)| place).collect();
+        let only = |positions: Vec<(_, u32)>| positions.into_iter().map(|(_, position)| position).collect();
         let (by_reference, by_digest) = (only(by_reference), only(by_digest));
         Self(Arc::new(Indexed { images, by_reference, by_digest }))
     }
@@ -116,11 +116,11 @@ mod tests {
         let images = all.iter().cloned().collect::<StockImages>();
         assert_eq!(images.to_vec(), all);
         for n in 0..60 {
-            let asked = image(0, n, n);
-            let named = all.iter().filter(|image| image.reference == asked.reference);
-            assert!(images.named(&asked.reference).eq(named), "{n}");
-            let of_digest = all.iter().filter(|image| image.digest == asked.digest);
-            assert!(images.of_digest(&asked.digest).eq(of_digest), "{n}");
+            let wanted = image(0, n, n);
+            let named = all.iter().filter(|image| image.reference == wanted.reference);
+            assert!(images.named(&wanted.reference).eq(named), "{n}");
+            let of_digest = all.iter().filter(|image| image.digest == wanted.digest);
+            assert!(images.of_digest(&wanted.digest).eq(of_digest), "{n}");
         }
         assert_eq!(images, all.iter().cloned().collect());
         assert_ne!(images, all[1..].iter().cloned().collect());

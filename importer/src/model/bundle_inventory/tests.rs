@@ -98,7 +98,7 @@ fn t251_a_bundle_whose_media_are_away_decides_no_tag() {
 }
 
 #[test]
-fn t27_an_answer_is_kept_only_with_the_proof_that_its_own_mark_was_raised() {
+fn t27_an_answer_is_kept_only_with_the_evidence_that_its_own_mark_was_raised() {
     let (old, new) = (bundle("prod", 117, 1, "old"), bundle("prod", 118, 2, "new"));
     let stock = stock(std::slice::from_ref(&new));
     let TagResolution::New(answer) = stock.resolve("shop", &app(), None) else { panic!("it decides") };

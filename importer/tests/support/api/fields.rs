@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-/// Lists whose items are merged by a key; all other lists are replaced as a whole.
+/// Lists whose items are merged by a key; all other lists are replaced altogether.
 const KEYED: [(&str, &str); 3] = [("conditions", "type"), ("images", "image"), ("ownerReferences", "uid")];
 /// Metadata that names an object, or that the API server writes itself.
 const IDENTITY: [&str; 8] = [
@@ -130,15 +130,15 @@ pub(super) fn managed_fields(managers: &[Manager], api_version: &Value) -> Value
     let entry = |manager: &Manager| {
         let mut fields = json!({});
         for path in &manager.fields {
-            let mut place = &mut fields;
+            let mut value = &mut fields;
             for step in path {
                 let key = match step {
                     Step::Field(name) => format!("f:{name}"),
                     Step::Item(key, value) => format!("k:{}", json!({key: value})),
                 };
-                place = &mut place[key];
-                if place.is_null() {
-                    *place = json!({});
+                value = &mut value[key];
+                if value.is_null() {
+                    *value = json!({});
                 }
             }
         }
@@ -296,4 +296,4 @@ fn dotted(path: &[Step]) -> String {
 }
 
 /// Managers of each object.
-pub(super) type Managers = BTreeMap<super::Place, Vec<Manager>>;
+pub(super) type Managers = BTreeMap<super::ObjectKey, Vec<Manager>>;

@@ -17,12 +17,12 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use fields::By;
-use request::Asked;
+use request::ApiRequest;
 pub(crate) use store::Snapshot;
 use store::Store;
 
 /// Where an object lies: plural, namespace, name.
-type Place = (String, String, String);
+type ObjectKey = (String, String, String);
 type Answer = (StatusCode, Value);
 
 /// What happens to one call.
@@ -50,7 +50,7 @@ pub(crate) enum Trouble {
 /// Calls that something happens to.
 #[derive(Debug, Clone)]
 struct Rule {
-    /// `GET`, `WATCH` ..., or `LIST` of whole objects; empty: all.
+    /// `GET`, `WATCH` ..., or `LIST` of complete objects; empty: all.
     verb: &'static str,
     plural: &'static str,
     /// `None`: all.
@@ -113,9 +113,9 @@ impl FakeApi {
         axum::Router::new().fallback(move |request: Request<Body>| async move {
             let (head, body) = request.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            let asked = Asked::parse(&head.method, &head.uri, &head.headers);
-            let asked = asked.unwrap_or_else(|| panic!("{} {} is not known here", head.method, head.uri));
-            api.answer(asked, &body).await
+            let request = ApiRequest::parse(&head.method, &head.uri, &head.headers);
+            let request = request.unwrap_or_else(|| panic!("{} {} is not known here", head.method, head.uri));
+            api.answer(request, &body).await
         })
     }
 
@@ -168,8 +168,8 @@ impl FakeApi {
     /// Stores an object as somebody would, status and all.
     pub(crate) fn put_by(&self, manager: &str, plural: &str, object: Value) {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let place = (plural.to_owned(), text("namespace"), text("name"));
-        self.change(|state| state.store.write(place, object, By { manager, status: false }));
+        let key = (plural.to_owned(), text("namespace"), text("name"));
+        self.change(|state| state.store.write(key, object, By { manager, status: false }));
     }
 
     /// Changes fields of an object as somebody would; `null` removes one.
@@ -181,8 +181,8 @@ impl FakeApi {
 
     /// An object as it is now.
     pub(crate) fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());
-        self.state().store.get(&place).cloned()
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.state().store.get(&key).cloned()
     }
 
     /// All objects of a kind.
@@ -201,8 +201,8 @@ impl FakeApi {
 
     /// Takes an object away.
     pub(crate) fn remove(&self, plural: &str, namespace: &str, name: &str) {
-        let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());
-        self.change(|state| state.store.remove(&place));
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.change(|state| state.store.remove(&key));
     }
 
     /// What was answered about objects of a kind, watches left out.
@@ -220,7 +220,7 @@ impl FakeApi {
         self.state().written
     }
 
-    /// Begins to count calls anew, and fails one of them.
+    /// Begins to count calls again, and fails one of them.
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         let mut state = self.state();
         state.calls.clear();
@@ -251,7 +251,7 @@ impl FakeApi {
         });
     }
 
-    /// As [`Self::restore`], and connections go on: a watch waits for versions that were there before.
+    /// As [`Self::restore`], and connections continue: a watch waits for versions that were there before.
     pub(crate) fn restore_below(&self, snapshot: Snapshot) {
         self.change(|state| state.store.restore(snapshot));
     }
@@ -264,7 +264,7 @@ impl FakeApi {
         });
     }
 
-    /// Forgets what changed so far, as compaction does: watches that run go on.
+    /// Forgets what changed so far, as compaction does: watches that run continue.
     pub(crate) fn compact(&self) {
         self.change(|state| state.store.compact());
     }
@@ -279,8 +279,8 @@ impl FakeApi {
         self.change(|state| state.bookmarks += 1);
     }
 
-    async fn answer(&self, asked: Asked, body: &[u8]) -> Response<Body> {
-        let (fault, trouble) = self.state().arrives(&asked);
+    async fn answer(&self, request: ApiRequest, body: &[u8]) -> Response<Body> {
+        let (fault, trouble) = self.state().arrives(&request);
         let broken = || failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "the connection broke");
         match &trouble {
             Some(Trouble::Hang) => return std::future::pending().await,
@@ -290,32 +290,32 @@ impl FakeApi {
             _ if fault == Some(true) => return respond(&broken()),
             _ => {}
         }
-        if asked.is("watch") {
+        if request.is("watch") {
             if trouble == Some(Trouble::HangAfter) {
                 let nothing = futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
                 return json_response(StatusCode::OK, Body::from_stream(nothing));
             }
-            return watches::begin(self, &asked);
+            return watches::begin(self, &request);
         }
         let stale = match &trouble {
             Some(Trouble::Stale(version)) => Some(*version),
             _ => None,
         };
-        let answer = match (asked.method.as_str(), &asked.name) {
-            ("GET", None) => self.state().list(&asked, stale),
-            ("GET", Some(_)) => self.state().read(&asked),
+        let answer = match (request.method.as_str(), &request.name) {
+            ("GET", None) => self.state().list(&request, stale),
+            ("GET", Some(_)) => self.state().read(&request),
             _ => {
                 let sent = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
-                self.change(|state| state.write_and_count(&asked, &sent))
+                self.change(|state| state.write_and_count(&request, &sent))
             }
         };
         if trouble == Some(Trouble::HangAfter) {
             return std::future::pending().await;
         }
-        if asked.method == "GET" {
+        if request.method == "GET" {
             let bytes = answer.1.to_string().len();
             let mut state = self.state();
-            let served = state.served.entry(asked.plural.clone()).or_default();
+            let served = state.served.entry(request.plural.clone()).or_default();
             served.total += bytes;
             served.largest = served.largest.max(bytes);
         }
@@ -325,18 +325,18 @@ impl FakeApi {
 
 impl State {
     /// Takes note of a call, and answers what is to happen to it: whether it fails before or after its effect.
-    fn arrives(&mut self, asked: &Asked) -> (Option<bool>, Option<Trouble>) {
+    fn arrives(&mut self, request: &ApiRequest) -> (Option<bool>, Option<Trouble>) {
         let number = self.calls.len();
-        self.calls.push(asked.call());
+        self.calls.push(request.call());
         let fault = match self.fault {
             Some(Fault::Before(n)) if n == number => Some(true),
             Some(Fault::After(n)) if n == number => Some(false),
             _ => None,
         };
         let fits = |rule: &&mut Rule| {
-            asked.is_called(rule.verb)
-                && rule.plural == asked.plural
-                && rule.namespace.as_ref().is_none_or(|namespace| *namespace == asked.namespace)
+            request.is_called(rule.verb)
+                && rule.plural == request.plural
+                && rule.namespace.as_ref().is_none_or(|namespace| *namespace == request.namespace)
                 && rule.times != Some(0)
         };
         let rule = self.rules.iter_mut().find(fits);
@@ -347,35 +347,35 @@ impl State {
         (fault, trouble)
     }
 
-    fn read(&self, asked: &Asked) -> Answer {
-        let name = asked.name.clone().unwrap_or_default();
-        match self.store.get(&(asked.plural.clone(), asked.namespace.clone(), name)) {
-            Some(object) => (StatusCode::OK, shown(asked, object)),
+    fn read(&self, request: &ApiRequest) -> Answer {
+        let name = request.name.clone().unwrap_or_default();
+        match self.store.get(&(request.plural.clone(), request.namespace.clone(), name)) {
+            Some(object) => (StatusCode::OK, shown(request, object)),
             None => failure(StatusCode::NOT_FOUND, "NotFound", "there is no such object"),
         }
     }
 
-    fn write_and_count(&mut self, asked: &Asked, sent: &Value) -> Answer {
+    fn write_and_count(&mut self, request: &ApiRequest, sent: &Value) -> Answer {
         let before = self.store.version();
-        let answer = self.write(asked, sent);
-        if self.store.version() != before && asked.method != "DELETE" {
+        let answer = self.write(request, sent);
+        if self.store.version() != before && request.method != "DELETE" {
             self.written += answer.1.to_string().len();
         }
         answer
     }
 
-    fn write(&mut self, asked: &Asked, sent: &Value) -> Answer {
+    fn write(&mut self, request: &ApiRequest, sent: &Value) -> Answer {
         match self.refused {
-            Some((plural, message)) if asked.method == "POST" && plural == asked.plural => {
+            Some((plural, message)) if request.method == "POST" && plural == request.plural => {
                 failure(StatusCode::FORBIDDEN, message, message)
             }
-            _ => self.store.answer(asked, sent),
+            _ => self.store.answer(request, sent),
         }
     }
 
     /// A list, or a page of it: the following ones are of the same version.
-    fn list(&self, asked: &Asked, stale: Option<u64>) -> Answer {
-        let (version, from) = match asked.parameter("continue").and_then(|token| token.split_once(':')) {
+    fn list(&self, request: &ApiRequest, stale: Option<u64>) -> Answer {
+        let (version, from) = match request.parameter("continue").and_then(|token| token.split_once(':')) {
             Some((version, from)) => (version.parse::<u64>().unwrap(), from.parse::<usize>().unwrap()),
             None => (stale.unwrap_or_else(|| self.store.version()), 0),
         };
@@ -387,11 +387,11 @@ impl State {
         } else {
             Cow::Owned(self.store.at(version))
         };
-        let first = (asked.plural.clone(), asked.namespace.clone(), String::new());
-        let here = objects.range(first..).take_while(|((plural, ..), _)| *plural == asked.plural);
-        let all = here.filter(|(place, object)| selects(asked, place, object)).collect::<Vec<_>>();
-        let limit = asked.parameter("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
-        let page = all.iter().skip(from).take(limit).map(|(_, object)| shown(asked, object));
+        let first = (request.plural.clone(), request.namespace.clone(), String::new());
+        let here = objects.range(first..).take_while(|((plural, ..), _)| *plural == request.plural);
+        let all = here.filter(|(key, object)| selects(request, key, object)).collect::<Vec<_>>();
+        let limit = request.parameter("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
+        let page = all.iter().skip(from).take(limit).map(|(_, object)| shown(request, object));
         let page = page.collect::<Vec<_>>();
         let mut meta = json!({"resourceVersion": version.to_string()});
         let next = from + page.len();
@@ -403,26 +403,26 @@ impl State {
 }
 
 /// Whether a request for many objects is about this one.
-fn selects(asked: &Asked, place: &Place, object: &Value) -> bool {
+fn selects(request: &ApiRequest, key: &ObjectKey, object: &Value) -> bool {
     let terms =
-        |name: &str| asked.parameter(name).unwrap_or_default().split(',').filter(|term| !term.is_empty());
+        |name: &str| request.parameter(name).unwrap_or_default().split(',').filter(|term| !term.is_empty());
     let labelled = |term: &str| {
         let (key, value) = term.split_once('=').unwrap();
         object["metadata"]["labels"][key] == json!(value)
     };
     let named = |term: &str| match term.split_once('=') {
-        Some(("metadata.name", name)) => place.2 == name,
+        Some(("metadata.name", name)) => key.2 == name,
         _ => true,
     };
-    place.0 == asked.plural
-        && (asked.namespace.is_empty() || place.1 == asked.namespace)
+    key.0 == request.plural
+        && (request.namespace.is_empty() || key.1 == request.namespace)
         && terms("labelSelector").all(labelled)
         && terms("fieldSelector").all(named)
 }
 
 /// An object as it was asked for.
-fn shown(asked: &Asked, object: &Value) -> Value {
-    if !asked.metadata_only {
+fn shown(request: &ApiRequest, object: &Value) -> Value {
+    if !request.metadata_only {
         return object.clone();
     }
     json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 
 #[derive(Clone)]
 /// A request, taken apart.
-pub(super) struct Asked {
+pub(super) struct ApiRequest {
     pub(super) method: Method,
     pub(super) plural: String,
     pub(super) namespace: String,
@@ -16,7 +16,7 @@ pub(super) struct Asked {
     parameters: Vec<(String, String)>,
 }
 
-impl Asked {
+impl ApiRequest {
     pub(super) fn parse(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
         let parts = uri.path().trim_matches('/').split('/').collect::<Vec<_>>();
         let (["api", "v1", rest @ ..] | ["apis", _, _, rest @ ..]) = parts.as_slice() else { return None };
@@ -60,7 +60,7 @@ impl Asked {
         if self.is("watch") { "WATCH" } else { self.method.as_str() }
     }
 
-    /// Whether a rule for `verb` is about it; `LIST` stands for lists of whole objects.
+    /// Whether a rule for `verb` is about it; `LIST` stands for lists of complete objects.
     pub(super) fn is_called(&self, verb: &str) -> bool {
         let is_list = self.method == Method::GET && self.name.is_none() && !self.is("watch");
         verb.is_empty() || verb == self.verb() || (verb == "LIST" && is_list && !self.metadata_only)

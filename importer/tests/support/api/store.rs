@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::fields::{self, By, Managers};
-use super::request::Asked;
-use super::{Answer, Place, failure};
+use super::request::ApiRequest;
+use super::{Answer, ObjectKey, failure};
 
 /// Resources of which `status` is written through a subresource only.
 const WITH_STATUS: [&str; 4] = ["edgeimagesets", "imagebundles", "jobs", "pods"];
@@ -16,7 +16,7 @@ const WITH_STATUS: [&str; 4] = ["edgeimagesets", "imagebundles", "jobs", "pods"]
 /// Objects at one version.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
-    objects: BTreeMap<Place, Value>,
+    objects: BTreeMap<ObjectKey, Value>,
     managers: Managers,
     version: u64,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub(super) version: u64,
-    pub(super) place: Place,
+    pub(super) key: ObjectKey,
     pub(super) before: Option<Value>,
     pub(super) after: Option<Value>,
 }
@@ -47,12 +47,12 @@ impl Store {
         self.now.version
     }
 
-    pub(super) const fn objects(&self) -> &BTreeMap<Place, Value> {
+    pub(super) const fn objects(&self) -> &BTreeMap<ObjectKey, Value> {
         &self.now.objects
     }
 
-    pub(super) fn get(&self, place: &Place) -> Option<&Value> {
-        self.now.objects.get(place)
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Value> {
+        self.now.objects.get(key)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -72,12 +72,12 @@ impl Store {
     }
 
     /// The objects as they were.
-    pub(super) fn at(&self, version: u64) -> BTreeMap<Place, Value> {
+    pub(super) fn at(&self, version: u64) -> BTreeMap<ObjectKey, Value> {
         let mut objects = self.now.objects.clone();
         for change in self.history.iter().rev().take_while(|change| change.version > version) {
             match &change.before {
-                Some(before) => drop(objects.insert(change.place.clone(), before.clone())),
-                None => drop(objects.remove(&change.place)),
+                Some(before) => drop(objects.insert(change.key.clone(), before.clone())),
+                None => drop(objects.remove(&change.key)),
             }
         }
         objects
@@ -88,39 +88,39 @@ impl Store {
         self.history[first..].iter()
     }
 
-    fn change(&mut self, place: Place, after: Option<Value>) {
+    fn change(&mut self, key: ObjectKey, after: Option<Value>) {
         let before = match &after {
-            Some(after) => self.now.objects.insert(place.clone(), after.clone()),
-            None => self.now.objects.remove(&place),
+            Some(after) => self.now.objects.insert(key.clone(), after.clone()),
+            None => self.now.objects.remove(&key),
         };
-        self.history.push(Change { version: self.now.version, place, before, after });
+        self.history.push(Change { version: self.now.version, key, before, after });
     }
 
-    pub(super) fn remove(&mut self, place: &Place) -> Option<Value> {
-        let object = self.get(place).cloned()?;
+    pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Value> {
+        let object = self.get(key).cloned()?;
         self.now.version += 1;
-        self.now.managers.remove(place);
-        self.change(place.clone(), None);
+        self.now.managers.remove(key);
+        self.change(key.clone(), None);
         Some(object)
     }
 
     /// Stores an object as `by` wrote it. One that is as it was gets no new version.
-    pub(super) fn write(&mut self, place: Place, mut object: Value, by: By<'_>) -> Value {
-        let before = self.get(&place).cloned();
-        let mut managers = self.now.managers.remove(&place).unwrap_or_default();
+    pub(super) fn write(&mut self, key: ObjectKey, mut object: Value, by: By<'_>) -> Value {
+        let before = self.get(&key).cloned();
+        let mut managers = self.now.managers.remove(&key).unwrap_or_default();
         fields::update(before.as_ref().unwrap_or(&Value::Null), &object, &mut managers, by);
         object["metadata"]["managedFields"] = fields::managed_fields(&managers, &object["apiVersion"]);
-        self.now.managers.insert(place.clone(), managers);
-        self.finish(place, object)
+        self.now.managers.insert(key.clone(), managers);
+        self.finish(key, object)
     }
 
-    fn finish(&mut self, place: Place, mut object: Value) -> Value {
-        let before = self.get(&place).cloned();
+    fn finish(&mut self, key: ObjectKey, mut object: Value) -> Value {
+        let before = self.get(&key).cloned();
         let version = self.now.version + 1;
         let meta = &mut object["metadata"];
-        meta["name"] = json!(place.2);
-        if !place.1.is_empty() {
-            meta["namespace"] = json!(place.1);
+        meta["name"] = json!(key.2);
+        if !key.1.is_empty() {
+            meta["namespace"] = json!(key.1);
         }
         if meta["uid"].is_null() {
             self.uids += 1;
@@ -137,20 +137,20 @@ impl Store {
         }
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         self.now.version = version;
-        self.change(place, Some(object.clone()));
+        self.change(key, Some(object.clone()));
         object
     }
 
     /// Answers a request that writes.
-    pub(super) fn answer(&mut self, asked: &Asked, sent: &Value) -> Answer {
-        let name = asked.name.clone().or_else(|| sent["metadata"]["name"].as_str().map(str::to_owned));
-        let place = (asked.plural.clone(), asked.namespace.clone(), name.unwrap_or_default());
-        let manager = asked.parameter("fieldManager").unwrap_or("unknown").to_owned();
-        let by = By { manager: &manager, status: asked.status };
-        let current = self.get(&place).cloned();
-        let wanted = if asked.method == "DELETE" { &sent["preconditions"] } else { &sent["metadata"] };
+    pub(super) fn answer(&mut self, request: &ApiRequest, sent: &Value) -> Answer {
+        let name = request.name.clone().or_else(|| sent["metadata"]["name"].as_str().map(str::to_owned));
+        let key = (request.plural.clone(), request.namespace.clone(), name.unwrap_or_default());
+        let manager = request.parameter("fieldManager").unwrap_or("unknown").to_owned();
+        let by = By { manager: &manager, status: request.status };
+        let current = self.get(&key).cloned();
+        let wanted = if request.method == "DELETE" { &sent["preconditions"] } else { &sent["metadata"] };
         if let Some(current) = &current
-            && asked.method != "POST"
+            && request.method != "POST"
         {
             for field in ["uid", "resourceVersion"] {
                 if wanted[field].is_string() && wanted[field] != current["metadata"][field] {
@@ -158,27 +158,27 @@ impl Store {
                 }
             }
         }
-        match (asked.method.as_str(), current) {
-            ("DELETE", Some(_)) => (StatusCode::OK, self.remove(&place).unwrap_or_default()),
+        match (request.method.as_str(), current) {
+            ("DELETE", Some(_)) => (StatusCode::OK, self.remove(&key).unwrap_or_default()),
             ("POST", Some(_)) => failure(StatusCode::CONFLICT, "AlreadyExists", "the object exists"),
             ("POST", None) => {
                 let mut object = sent.clone();
                 object["metadata"]["generation"] = json!(1);
-                (StatusCode::CREATED, self.write(place, object, by))
+                (StatusCode::CREATED, self.write(key, object, by))
             }
-            ("PATCH", current) if asked.applies => self.apply(asked, place, current.as_ref(), sent, by),
+            ("PATCH", current) if request.applies => self.apply(request, key, current.as_ref(), sent, by),
             (_, None) => failure(StatusCode::NOT_FOUND, "NotFound", "there is no such object"),
             ("PUT", Some(current)) => {
                 let mut object = sent.clone();
                 object["metadata"]["uid"] = current["metadata"]["uid"].clone();
-                let next = written(asked, &current, &object);
-                (StatusCode::OK, self.write(place, next, by))
+                let next = written(request, &current, &object);
+                (StatusCode::OK, self.write(key, next, by))
             }
             ("PATCH", Some(current)) => {
                 let mut object = current.clone();
                 fields::merge_patch(&mut object, sent);
-                let next = written(asked, &current, &object);
-                (StatusCode::OK, self.write(place, next, by))
+                let next = written(request, &current, &object);
+                (StatusCode::OK, self.write(key, next, by))
             }
             _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "it is not known here"),
         }
@@ -186,54 +186,54 @@ impl Store {
 
     fn apply(
         &mut self,
-        asked: &Asked,
-        place: Place,
+        request: &ApiRequest,
+        key: ObjectKey,
         current: Option<&Value>,
         sent: &Value,
         by: By<'_>,
     ) -> Answer {
-        if current.is_none() && (asked.status || sent["metadata"]["uid"].is_string()) {
+        if current.is_none() && (request.status || sent["metadata"]["uid"].is_string()) {
             return failure(StatusCode::NOT_FOUND, "NotFound", "there is no such object");
         }
         let created = current.is_none();
         let empty = || json!({"apiVersion": sent["apiVersion"], "kind": sent["kind"], "metadata": {}});
         let current = current.cloned().unwrap_or_else(empty);
         let mut sent = sent.clone();
-        if asked.status {
+        if request.status {
             sent = json!({"status": sent["status"]});
-        } else if WITH_STATUS.contains(&asked.plural.as_str())
+        } else if WITH_STATUS.contains(&request.plural.as_str())
             && let Some(sent) = sent.as_object_mut()
         {
             sent.remove("status");
         }
-        let mut managers = self.now.managers.get(&place).cloned().unwrap_or_default();
-        let next = match fields::apply(&current, &mut managers, &sent, by, asked.is("force")) {
+        let mut managers = self.now.managers.get(&key).cloned().unwrap_or_default();
+        let next = match fields::apply(&current, &mut managers, &sent, by, request.is("force")) {
             Ok(next) => next,
             Err(fields) => {
                 let message = format!("Apply failed with {} conflicts: {}", fields.len(), fields.join(", "));
                 return failure(StatusCode::CONFLICT, "Conflict", &message);
             }
         };
-        let mut next = written(asked, &current, &next);
+        let mut next = written(request, &current, &next);
         if created {
             next["metadata"]["generation"] = json!(1);
         }
         next["metadata"]["managedFields"] = fields::managed_fields(&managers, &next["apiVersion"]);
-        self.now.managers.insert(place.clone(), managers);
-        (if created { StatusCode::CREATED } else { StatusCode::OK }, self.finish(place, next))
+        self.now.managers.insert(key.clone(), managers);
+        (if created { StatusCode::CREATED } else { StatusCode::OK }, self.finish(key, next))
     }
 }
 
 /// What becomes of `current` when `object` is written: only the status through its subresource, all but the status else,
 /// and another spec is another generation.
-fn written(asked: &Asked, current: &Value, object: &Value) -> Value {
-    if asked.status {
+fn written(request: &ApiRequest, current: &Value, object: &Value) -> Value {
+    if request.status {
         let mut next = current.clone();
         next["status"] = object["status"].clone();
         return next;
     }
     let mut next = object.clone();
-    if WITH_STATUS.contains(&asked.plural.as_str()) && !current["status"].is_null() {
+    if WITH_STATUS.contains(&request.plural.as_str()) && !current["status"].is_null() {
         next["status"] = current["status"].clone();
     }
     next["metadata"]["generation"] = current["metadata"]["generation"].clone();

@@ -11,7 +11,7 @@ use futures::stream;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::request::Asked;
+use super::request::ApiRequest;
 use super::store::Change;
 use super::{FakeApi, State, failure, json_response, selects, shown};
 
@@ -20,7 +20,7 @@ const DEFAULT_TIMEOUT: u64 = 1800;
 
 struct Watch {
     api: FakeApi,
-    asked: Asked,
+    request: ApiRequest,
     /// Changes up to this version were told.
     version: u64,
     broken: u64,
@@ -32,10 +32,10 @@ struct Watch {
     changed: tokio::sync::watch::Receiver<u64>,
 }
 
-pub(super) fn begin(api: &FakeApi, asked: &Asked) -> Response<Body> {
+pub(super) fn begin(api: &FakeApi, request: &ApiRequest) -> Response<Body> {
     let changed = api.0.changed.subscribe();
     let state = api.state();
-    let from = asked.parameter("resourceVersion").map_or(0, |version| version.parse().unwrap());
+    let from = request.parameter("resourceVersion").map_or(0, |version| version.parse().unwrap());
     if from != 0 && from < state.store.compacted {
         // The API server has answered 200 by the time that it knows.
         let (_, status) = failure(StatusCode::GONE, "Expired", "too old resource version");
@@ -43,13 +43,13 @@ pub(super) fn begin(api: &FakeApi, asked: &Asked) -> Response<Body> {
     }
     let mut lines = VecDeque::new();
     if from == 0 {
-        let here = state.store.objects().iter().filter(|(place, object)| selects(asked, place, object));
-        lines.extend(here.map(|(_, object)| event("ADDED", &shown(asked, object))));
+        let here = state.store.objects().iter().filter(|(key, object)| selects(request, key, object));
+        lines.extend(here.map(|(_, object)| event("ADDED", &shown(request, object))));
     }
-    let seconds = asked.parameter("timeoutSeconds").map_or(DEFAULT_TIMEOUT, |text| text.parse().unwrap());
+    let seconds = request.parameter("timeoutSeconds").map_or(DEFAULT_TIMEOUT, |text| text.parse().unwrap());
     let watch = Watch {
         api: api.clone(),
-        asked: asked.clone(),
+        request: request.clone(),
         // A version that is yet to come is waited for: nothing up to it is told.
         version: if from == 0 { state.store.version() } else { from },
         broken: state.broken,
@@ -107,13 +107,13 @@ impl Watch {
             return;
         }
         for change in state.store.since(self.version) {
-            self.lines.extend(told(&self.asked, change));
+            self.lines.extend(told(&self.request, change));
             self.version = change.version;
         }
         if state.bookmarks != self.bookmarks {
             self.bookmarks = state.bookmarks;
-            if self.asked.is("allowWatchBookmarks") && state.store.version() >= self.version {
-                let kind = self.asked.plural.clone();
+            if self.request.is("allowWatchBookmarks") && state.store.version() >= self.version {
+                let kind = self.request.plural.clone();
                 let version = state.store.version().to_string();
                 let bookmark =
                     json!({"apiVersion": "v1", "kind": kind, "metadata": {"resourceVersion": version}});
@@ -124,12 +124,12 @@ impl Watch {
 }
 
 /// A change as a watch tells it: what is not selected any more is gone for it.
-fn told(asked: &Asked, change: &Change) -> Option<Value> {
+fn told(request: &ApiRequest, change: &Change) -> Option<Value> {
     let selected = |object: &Option<Value>| {
         object
             .as_ref()
-            .filter(|object| selects(asked, &change.place, object))
-            .map(|object| shown(asked, object))
+            .filter(|object| selects(request, &change.key, object))
+            .map(|object| shown(request, object))
     };
     match (selected(&change.before), selected(&change.after)) {
         (None, None) => None,

@@ -31,7 +31,7 @@ pub(super) const IMAGES: &[Fault] = &[
     ),
     (
         94,
-        "an image lacks platforms that were asked for",
+        "an image without some of the requested platforms",
         "none of them: an error that lists what there is, exit code 2; some of them: a warning, or an error with --require-platforms",
     ),
     (

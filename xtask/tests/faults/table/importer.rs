@@ -5,7 +5,7 @@ use super::Fault;
 
 pub(super) const IMPORTER: &[Fault] = &[
     (67, "the importer dies at any call", "the same end is reached"),
-    (68, "a copy Job dies", "the next goes on; what is there is not sent again"),
+    (68, "a copy Job dies", "the next one continues; what is there is not sent again"),
     (
         69,
         "power is lost while something is written",
@@ -22,7 +22,7 @@ pub(super) const IMPORTER: &[Fault] = &[
         "Secrets that are missing or malformed",
         "named without their content; taken up when they are right",
     ),
-    (77, "a Secret of another namespace", "it is looked for in the set's own, and nowhere else"),
+    (77, "a Secret of another namespace", "only the set's own namespace is searched"),
     (78, "a set of thousands of images", "status and reports stay bounded"),
     (79, "a set that is not valid", "refused at admission; an old one is reported and breaks nothing"),
     (80, "a Job that is deleted before its result was seen", "the registry is asked, not the Job"),
@@ -43,7 +43,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         122,
         "Kubernetes deletes the Jobs that ended",
-        "the status goes on to name the bundle that the images came from",
+        "the status keeps naming the bundle that the images came from",
     ),
     (
         123,
@@ -79,17 +79,17 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         137,
         "a certificate or CA that was made while the clock was wrong",
-        "valid from long ago; made anew within minutes once the clock says that it is not valid",
+        "valid from long ago; made again within minutes once the clock says that it is not valid",
     ),
     (138, "a Secret that the importer may not read", "the set says so; read again once it may be"),
     (139, "a bundle for named sites at an importer without a name", "refused"),
     (
         140,
-        "the drop folder, or one medium in it, does not answer any more",
+        "the drop folder, or one drive in it, does not answer any more",
         "one thread waits there; all others are read on, and the ImageBundle, sets and a metric say so",
     ),
     (141, "values that the chart takes and the importer exits on", "there are none: one table for both"),
-    (142, "folders with more entries than are looked at", "bundles are found among them; what waits is said"),
+    (142, "folders with more entries than are read", "bundles are found among them; what waits is named"),
     (143, "a Pod that waits for a volume", "the set says why, in the words of the kubelet"),
     (144, "a flood of random tokens at the embedded registry", "the API server is asked at a bounded rate"),
     (
@@ -146,7 +146,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         159,
         "a source registry that tags are asked for at never answers",
-        "only its own images wait; the rest of the set goes on, and so do other source registries",
+        "only its own images wait; the rest of the set continues, and so do other source registries",
     ),
     (
         160,
@@ -181,7 +181,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         167,
         "media are pulled whose file is closed",
-        "nothing waits for it: the intake is idle until the next look",
+        "nothing waits for it: the intake is idle until the next scan",
     ),
     (
         168,

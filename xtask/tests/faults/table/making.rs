@@ -9,7 +9,7 @@ pub(super) const MAKING: &[Fault] = &[
         "hostile checkouts: links, anchors, sizes, encodings",
         "bounded; links are followed below the root only",
     ),
-    (86, "limits of requests, half a network", "exit code 8, no archive; the next run goes on"),
+    (86, "limits of requests, half a network", "exit code 8, no archive; the next run resumes"),
     (87, "Ctrl-C, SIGTERM, kill, a full disk", "no file has the final name; the next run works"),
     (88, "one image of many fails", "each one that fails is named, and no archive is left"),
     (89, "the same commit twice", "the same bytes"),

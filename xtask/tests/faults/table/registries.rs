@@ -12,11 +12,11 @@ pub(super) const REGISTRIES: &[Fault] = &[
     ),
     (
         55,
-        "wrong, missing or expired logins",
-        "exit code 7 with registry and login named; no storm of requests",
+        "wrong, missing or expired credentials",
+        "exit code 7 with registry and credentials named; no storm of requests",
     ),
     (56, "certificates of unknown CAs or for other names", "refused; never a way around TLS"),
-    (57, "a realm, location or redirect to somebody else", "no login goes there"),
+    (57, "a realm, location or redirect to somebody else", "no credentials go there"),
     (58, "a registry that stores something else", "found out by reading back; an error"),
     (59, "a full or read-only registry", "said to be so, and not tried for ever"),
     (
@@ -60,7 +60,7 @@ pub(super) const REGISTRIES: &[Fault] = &[
     (
         112,
         "look-ups of referrers that are refused or fail",
-        "the image travels, with a warning; a tag that the list of tags lacks is absent, whatever the status says",
+        "the image travels, with a warning; a tag that is not in the list of tags is absent, whatever the status says",
     ),
     (
         113,
@@ -114,7 +114,7 @@ pub(super) const REGISTRIES: &[Fault] = &[
     ),
     (
         203,
-        "a repository of the edge that fails while a layer of the base is looked for",
+        "a repository of the edge that fails while a layer of the base is searched",
         "the others are asked; the run ends only where none of them has the layer",
     ),
     (

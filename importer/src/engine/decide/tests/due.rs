@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! When a set is looked at again.
+//! When a set is reconciled again.
 use super::*;
 
 const DAY: i64 = 86_400;
@@ -21,23 +21,23 @@ fn stop(site: &mut Site, reason: &'static str) {
 }
 
 #[test]
-fn a_set_is_looked_at_again_when_the_first_of_its_matters_is_due() {
+fn a_set_is_reconciled_again_when_the_first_of_its_matters_is_due() {
     type Change = fn(&mut Site);
     let table: [(&str, Change, u64); 16] = [
         ("a new Job", |_| {}, 600),
-        ("a proof", Site::prove_all, 600),
+        ("a verified image", Site::mark_all_verified, 600),
         (
-            "a proof that is verified in 100 s",
+            "an image that is verified in 100 s",
             |s| {
-                s.prove_all();
+                s.mark_all_verified();
                 s.now = at(DAY - 100);
             },
             100,
         ),
         (
-            "a proof that could not be renewed",
+            "an image that could not be verified again",
             |s| {
-                s.prove_all();
+                s.mark_all_verified();
                 s.now = at(DAY + 100);
             },
             30,

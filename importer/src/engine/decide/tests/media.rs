@@ -25,10 +25,10 @@ fn media_wait_for_every_job_that_reads_them_also_where_no_image_is_missing() {
     site.jobs[1].task.source =
         TaskSource::Bundle { digest: second, name: "other".to_owned(), ca: String::new() };
     let both = BTreeSet::from([first, second]);
-    site.prove_all();
+    site.mark_all_verified();
     let needs = site.needs();
     assert_eq!((needs.missing.len(), needs.copying_from), (0, both.clone()));
-    site.state.proofs.clear();
+    site.state.verified_at.clear();
     site.blocker =
         Some(Blocker { reason: reason::INVALID_SPEC, message: "an obstacle".to_owned(), stalled: true });
     let needs = site.needs();

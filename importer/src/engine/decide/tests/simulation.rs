@@ -29,7 +29,7 @@ struct World {
     site: Site,
     /// What the edge registry holds.
     edge: BTreeSet<TargetKey>,
-    /// Targets whose last walk found them whole.
+    /// Targets whose last walk found them complete.
     walked: BTreeSet<TargetKey>,
     created: usize,
     seconds: i64,
@@ -42,8 +42,8 @@ impl World {
         Self { site, edge: BTreeSet::new(), walked: BTreeSet::new(), created: 0, seconds: 0 }
     }
 
-    /// One look at the set, as the controller does it.
-    fn look(&mut self, registry_answers: bool) -> Decision {
+    /// One reconcile of the set, as the controller does it.
+    fn reconcile(&mut self, registry_answers: bool) -> Decision {
         let site = &mut self.site;
         let Intervals { resync, verify } =
             Intervals { resync: Duration::from_secs(600), verify: Duration::from_secs(86400) };
@@ -57,10 +57,10 @@ impl World {
                 }
                 _ if !there => Answer::Missing { what: "the manifest".to_owned() },
                 CheckKind::Head => Answer::Observed,
-                CheckKind::Full | CheckKind::Renew => Answer::Whole,
+                CheckKind::Full | CheckKind::Renew => Answer::Complete,
             };
             match answer {
-                Answer::Whole => drop(self.walked.insert(target.key)),
+                Answer::Complete => drop(self.walked.insert(target.key)),
                 Answer::Missing { .. } => drop(self.walked.remove(&target.key)),
                 _ => {}
             }
@@ -70,7 +70,10 @@ impl World {
         site.answers = answers;
         let decision = site.decide();
         if decision.summary.ready.0 == reason::SYNC_SUCCESSFUL {
-            assert!(site.targets.iter().all(|t| self.walked.contains(&t.key)), "Ready without a proof");
+            assert!(
+                site.targets.iter().all(|t| self.walked.contains(&t.key)),
+                "Ready without having been verified"
+            );
         }
         for batch in &decision.create {
             self.created += 1;
@@ -102,8 +105,8 @@ impl World {
         ends: impl Fn(Timestamp) -> Option<JobPhase>,
     ) {
         let index = Index::new(&self.site.targets);
-        for (place, target) in index.places(&self.site.jobs[n]).into_iter().enumerate() {
-            if brings(place) {
+        for (position, target) in index.positions(&self.site.jobs[n]).into_iter().enumerate() {
+            if brings(position) {
                 self.edge.insert(self.site.targets[target.unwrap()].key);
             }
         }
@@ -122,7 +125,7 @@ impl World {
         let failed = |at| Some(JobPhase::Failed { at, why: "DeadlineExceeded".to_owned(), report: None });
         match (chance.below(8), self.running()) {
             (0, Some(n)) => self.end(n, |_| true, succeeded),
-            (1, Some(n)) => self.end(n, |place| place % 2 == 0, failed),
+            (1, Some(n)) => self.end(n, |position| position % 2 == 0, failed),
             (2, Some(n)) => self.end(n, |_| false, succeeded),
             // Its end is never seen: it was deleted, before or after it did its work.
             (3, Some(n)) => self.end(n, |_| true, |_| None),
@@ -140,17 +143,17 @@ impl World {
 }
 
 #[test]
-fn t67_t74_t80_whatever_happens_nothing_is_ready_without_proof_and_in_the_end_all_is() {
+fn t67_t74_t80_whatever_happens_nothing_is_ready_unverified_and_in_the_end_all_is() {
     for seed in 1..=schedules() {
         let mut chance = Chance::of(seed);
         let mut world = World::new(1 + usize::try_from(chance.below(6)).unwrap());
         for _ in 0..12 {
             world.fault(&mut chance);
             let answers = chance.below(4) != 0;
-            world.look(answers);
+            world.reconcile(answers);
             if chance.below(3) == 0 {
                 // An event that comes twice.
-                world.look(answers);
+                world.reconcile(answers);
             }
         }
         let before = world.created;
@@ -160,7 +163,7 @@ fn t67_t74_t80_whatever_happens_nothing_is_ready_without_proof_and_in_the_end_al
                 world.end(n, |_| true, |at| Some(JobPhase::Succeeded { at, report: None }));
             }
             world.pass(1);
-            let decision = world.look(true);
+            let decision = world.reconcile(true);
             ready = decision.summary.ready.0 == reason::SYNC_SUCCESSFUL;
             if ready && world.edge.len() == world.site.targets.len() {
                 break;
@@ -173,11 +176,11 @@ fn t67_t74_t80_whatever_happens_nothing_is_ready_without_proof_and_in_the_end_al
 }
 
 #[test]
-fn a_set_that_is_in_order_makes_no_job_and_is_looked_at_seldom() {
+fn a_set_that_is_in_order_makes_no_job_and_is_reconciled_rarely() {
     let mut world = World::new(3);
     world.edge = world.site.targets.iter().map(|t| t.key).collect();
     for _ in 0..100 {
-        let decision = world.look(true);
+        let decision = world.reconcile(true);
         assert_eq!(decision.summary.ready.0, reason::SYNC_SUCCESSFUL);
         assert!(decision.again >= Duration::from_secs(30));
         world.pass(decision.again.as_secs());

@@ -16,11 +16,11 @@ fn every_state_has_its_reasons() {
     type Change = fn(&mut Site);
     let table: [(Change, &str, Option<&str>, Option<&str>); 20] = [
         (|_| {}, reason::COPYING, Some(reason::COPYING_IMAGES), None),
-        (Site::prove_all, reason::SYNC_SUCCESSFUL, None, None),
+        (Site::mark_all_verified, reason::SYNC_SUCCESSFUL, None, None),
         (
             |s| {
                 let missing = s.answers.clone();
-                s.prove_all();
+                s.mark_all_verified();
                 s.answers = missing;
             },
             reason::COPYING,
@@ -29,7 +29,7 @@ fn every_state_has_its_reasons() {
         ),
         (
             |s| {
-                s.prove_all();
+                s.mark_all_verified();
                 s.unresolved.push(1);
             },
             reason::WAITING_FOR_BUNDLE,
@@ -46,7 +46,7 @@ fn every_state_has_its_reasons() {
         (|s| s.spec.suspend = true, reason::SUSPENDED, None, None),
         (
             |s| {
-                s.prove_all();
+                s.mark_all_verified();
                 s.spec.suspend = true;
                 s.now = at(400_000);
             },
@@ -62,7 +62,7 @@ fn every_state_has_its_reasons() {
         ),
         (
             |s| {
-                s.prove_all();
+                s.mark_all_verified();
                 s.blocker = blocker(reason::REGISTRY_UNREACHABLE, false);
             },
             reason::SYNC_SUCCESSFUL,
@@ -71,7 +71,7 @@ fn every_state_has_its_reasons() {
         ),
         (
             |s| {
-                s.prove_all();
+                s.mark_all_verified();
                 s.blocker = blocker(reason::NAMING_COLLISION, true);
             },
             reason::NAMING_COLLISION,
@@ -126,7 +126,7 @@ fn every_state_has_its_reasons() {
 
 impl Site {
     fn fail_all(&mut self, count: u32, reason: &str) {
-        (0..self.targets.len()).for_each(|place| self.fail(place, count, reason));
+        (0..self.targets.len()).for_each(|position| self.fail(position, count, reason));
     }
 }
 
@@ -177,9 +177,9 @@ fn a_task_fits_an_argument_of_a_process() {
 }
 
 #[test]
-fn blobs_are_linked_from_proven_images_of_the_same_set() {
+fn blobs_are_linked_from_verified_images_of_the_same_set() {
     let mut site = Site::of(2);
-    site.prove(0);
+    site.mark_verified(0);
     let create = site.decide().create;
     assert_eq!(create[0].targets[0].1, ["library/app0".parse().unwrap()]);
 }
@@ -244,9 +244,9 @@ fn t206_the_last_pod_of_a_running_job_that_failed_is_newer_than_the_last_attempt
     let mut site = Site::of(3);
     site.spec.parallelism = 1;
     let mut job = running(1, &site.decide().create[0]);
-    let place = |n: usize| job.task.targets.iter().position(|t| t.digest == digest(n)).unwrap();
+    let position = |n: usize| job.task.targets.iter().position(|t| t.digest == digest(n)).unwrap();
     let failure = TargetFailure {
-        target: place(1),
+        target: position(1),
         reason: reason::BUNDLE_UNAVAILABLE.to_owned(),
         message: "its media are away".to_owned(),
     };
@@ -270,13 +270,13 @@ fn t206_the_last_pod_of_a_running_job_that_failed_is_newer_than_the_last_attempt
         [(first, "RegistryUnreachable".to_owned()), (second, "BundleUnavailable".to_owned())]
     );
     assert_eq!(reasons(&site).1, Some(reason::RETRYING));
-    // What was proven meanwhile did not fail.
-    site.prove(1);
+    // What was verified meanwhile did not fail.
+    site.mark_verified(1);
     assert!(reasons_of(&site).iter().all(|(_, reason)| reason == "RegistryUnreachable"));
 }
 
 #[test]
-fn t83_t207_a_refused_job_is_said_until_another_one_runs_and_a_failed_copy_until_it_succeeded() {
+fn t83_t207_a_refused_job_is_reported_until_another_one_runs_and_a_failed_copy_until_it_succeeded() {
     for (why, while_it_runs) in [
         (reason::JOB_REJECTED, (reason::COPYING, Some(reason::COPYING_IMAGES))),
         (reason::REGISTRY_REFUSED, (reason::REGISTRY_REFUSED, Some(reason::RETRYING))),
@@ -390,9 +390,9 @@ fn a_tag_that_others_keep_moving_is_reported_and_not_fought_over() {
 }
 
 #[test]
-fn a_registry_that_is_away_for_a_night_turns_nothing_red_but_not_for_ever() {
+fn a_registry_that_is_away_for_a_night_turns_nothing_red_but_not_indefinitely() {
     let mut site = Site::of(1);
-    site.prove_all();
+    site.mark_all_verified();
     site.answers.insert(
         site.targets[0].key,
         Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: String::new() },

@@ -15,7 +15,7 @@ impl SiteUnderTest {
         let n = pick(chance, self.sets.len());
         match (chance.below(18), self.running_job(n)) {
             (0 | 1, Some(job)) => self.end_job(n, job, |_| true, Some(true)),
-            (2, Some(job)) => self.end_job(n, job, |place| place % 2 == 0, Some(false)),
+            (2, Some(job)) => self.end_job(n, job, |position| position % 2 == 0, Some(false)),
             (3, Some(job)) => self.end_job(n, job, |_| false, Some(true)),
             (4, Some(job)) => {
                 let brings = chance.below(2) == 0;
@@ -74,7 +74,7 @@ impl SiteUnderTest {
         let state = &mut self.sets[n].state;
         match chance.below(6) {
             0 => *state = SetState::default(),
-            1 => state.proofs.clear(),
+            1 => state.verified_at.clear(),
             2 => state.attempts.clear(),
             3 => state.ended.clear(),
             4 => state.tried.clear(),

@@ -20,12 +20,12 @@ impl SiteUnderTest {
         }
         assert!(set.unresolved.is_empty(), "Ready with a tag that stands for nothing");
         for target in &set.targets {
-            let proof = set.proven.get(&target.key);
-            assert!(proof.is_some(), "Ready without a proof");
-            // A suspended set is not looked at.
-            let age = now.duration_since(*proof.unwrap()).as_secs();
+            let at = set.verified.get(&target.key);
+            assert!(at.is_some(), "Ready without having been verified");
+            // A suspended set is not reconciled.
+            let age = now.duration_since(*at.unwrap()).as_secs();
             let oldest = i64::try_from(2 * INTERVALS.verify.as_secs()).unwrap();
-            assert!(set.spec.suspend || age <= oldest, "Ready by a proof that is {age} s old");
+            assert!(set.spec.suspend || age <= oldest, "Ready by a verification that is {age} s old");
         }
     }
 
@@ -59,8 +59,8 @@ impl SiteUnderTest {
         let set = &self.sets[n];
         let index = Index::new(&set.targets);
         for job in running_jobs(&set.jobs) {
-            assert!(!set.spec.suspend, "a Job of a suspended set goes on");
-            assert!(index.places(job).iter().any(Option::is_some), "a Job goes on that nobody wants");
+            assert!(!set.spec.suspend, "a Job of a suspended set continues");
+            assert!(index.positions(job).iter().any(Option::is_some), "a Job continues that nobody wants");
         }
     }
 
@@ -106,7 +106,7 @@ impl SiteUnderTest {
                 // Content that is damaged at the edge waits for a person, and for no media.
                 let mut needed = held.filter(|target| !set.damaged.contains(&target.key));
                 assert!(
-                    needed.all(|target| set.proven.contains_key(&target.key)),
+                    needed.all(|target| set.verified.contains_key(&target.key)),
                     "{} may be pulled, and set {} needs it",
                     bundle.name,
                     set.name

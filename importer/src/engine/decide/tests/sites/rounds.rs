@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One look at a set, as the controller does it, and what comes of it.
+//! One reconcile of a set, as the controller does it, and what comes of it.
 use super::super::*;
 use super::promises::Created;
 use super::world::SiteUnderTest;
@@ -59,7 +59,7 @@ impl SiteUnderTest {
         let destination: Destination = "edge.local:5000".parse().unwrap();
         set.targets = targets(&destination, &checked, |_| None, digest).unwrap();
         let open = checked.iter().enumerate().filter(|(_, image)| digest(&image.reference).is_none());
-        set.unresolved = open.map(|(place, _)| place).collect();
+        set.unresolved = open.map(|(position, _)| position).collect();
         set.seen_spec = Some(set.spec.clone());
         let jobs = if self.is_stale { set.old_jobs.clone() } else { set.jobs.clone() };
         let answers = self.ask(n);
@@ -111,7 +111,7 @@ impl SiteUnderTest {
             } else if self.corrupt.contains(&key) && how != CheckKind::Head {
                 Answer::Corrupt { message: "one byte differs".to_owned() }
             } else if how != CheckKind::Head {
-                Answer::Whole
+                Answer::Complete
             } else {
                 Answer::Observed
             };
@@ -121,15 +121,15 @@ impl SiteUnderTest {
                 set.damaged.remove(&key);
             }
             match answer {
-                Answer::Whole => drop(set.proven.insert(key, now)),
+                Answer::Complete => drop(set.verified.insert(key, now)),
                 Answer::Missing { .. } | Answer::TagMoved { .. } | Answer::Corrupt { .. } => {
-                    set.proven.remove(&key);
+                    set.verified.remove(&key);
                 }
                 _ => {}
             }
             answers.insert(key, answer);
         }
-        self.failed.retain(|(set, key), _| *set != n || answers.get(key) != Some(&Answer::Whole));
+        self.failed.retain(|(set, key), _| *set != n || answers.get(key) != Some(&Answer::Complete));
         answers
     }
 
@@ -162,23 +162,23 @@ impl SiteUnderTest {
     pub(super) fn end_job(
         &mut self,
         n: usize,
-        place: usize,
+        position: usize,
         brings: impl Fn(usize) -> bool,
         how: Option<bool>,
     ) {
         let now = self.now();
         let set = &mut self.sets[n];
-        let job = set.jobs[place].clone();
+        let job = set.jobs[position].clone();
         // It copies what it was told, also where the set has changed since, and only from media that are there.
         let there = match &job.task.source {
             TaskSource::Bundle { digest, .. } => self.inserted.contains(digest),
             TaskSource::Registry { .. } | TaskSource::Later => true,
         };
         let index = Index::new(&set.targets);
-        let targets = index.places(&job).into_iter().flatten().collect::<Vec<_>>();
-        for (place, target) in targets.iter().enumerate() {
+        let targets = index.positions(&job).into_iter().flatten().collect::<Vec<_>>();
+        for (position, target) in targets.iter().enumerate() {
             let key = set.targets[*target].key;
-            if there && brings(place) {
+            if there && brings(position) {
                 self.edge.insert(key);
                 self.moved.remove(&key);
                 self.failed.retain(|(_, failed), _| *failed != key);
@@ -187,17 +187,17 @@ impl SiteUnderTest {
                     self.moved.insert(key);
                 }
             }
-            if (how == Some(false) && !brings(place)) || (how.is_some() && !there) {
+            if (how == Some(false) && !brings(position)) || (how.is_some() && !there) {
                 self.failed.insert((n, key), (now, job.task.source.clone()));
             }
         }
         match how {
-            Some(true) if there => set.jobs[place].phase = JobPhase::Succeeded { at: now, report: None },
+            Some(true) if there => set.jobs[position].phase = JobPhase::Succeeded { at: now, report: None },
             Some(_) => {
                 let why = "DeadlineExceeded".to_owned();
-                set.jobs[place].phase = JobPhase::Failed { at: now, why, report: None };
+                set.jobs[position].phase = JobPhase::Failed { at: now, why, report: None };
             }
-            None => drop(set.jobs.remove(place)),
+            None => drop(set.jobs.remove(position)),
         }
         set.due = self.second;
         for set in self.sets.iter_mut().filter(|set| set.waits_for_jobs) {
@@ -209,7 +209,7 @@ impl SiteUnderTest {
         self.sets[n].jobs.iter().position(|job| matches!(job.phase, JobPhase::Running { .. }))
     }
 
-    /// What the drop folder holds changed: every set is looked at.
+    /// What the drop folder holds changed: every set is reconciled.
     pub(super) fn stock_changed(&mut self) {
         let second = self.second;
         self.sets.iter_mut().for_each(|set| set.due = second);

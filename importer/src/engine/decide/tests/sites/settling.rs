@@ -5,11 +5,11 @@ use super::{Chance, INTERVALS};
 use crate::model::state::MAX_MOVES;
 
 /// How long it takes at most until all sets are Ready: an attempt that failed often is repeated after ten minutes, and what
-/// the registry lost is noticed with the next look.
+/// the registry lost is noticed with the next reconcile.
 const SOON: i64 = 3 * 3600;
 /// As long as a tag is left to somebody else who keeps moving it.
 const CONTESTED: i64 = 2 * 86_400;
-/// How long somebody goes on with that.
+/// How long somebody continues with that.
 const INSISTS: i64 = 6 * 3600;
 
 impl SiteUnderTest {
@@ -22,7 +22,7 @@ impl SiteUnderTest {
         // A set that stays suspended holds no media.
         let suspended = chance.below(4) == 0;
         self.sets.iter_mut().enumerate().for_each(|(n, set)| set.spec.suspend = suspended && n == 1);
-        // It answers only after they were looked at, and nobody says that it does.
+        // It answers only after they were reconciled, and nobody says that it does.
         let down_until = self.second + if chance.below(2) == 0 { 0 } else { 20 };
         let limit = if self.contested.is_some() || self.is_left_alone() { CONTESTED } else { SOON };
         let contested_until = self.second + if chance.below(2) == 0 { 0 } else { INSISTS };
@@ -46,9 +46,9 @@ impl SiteUnderTest {
             }
             self.pull();
             let waits = self.sets.iter().any(|set| !set.spec.suspend && !set.unresolved.is_empty());
-            let lacks = !self.demand.sets.values().all(|set| set.missing.is_empty());
-            if self.inserted.is_empty() && (waits || lacks) {
-                // What the edge lost before is noticed late: then the media are brought once more.
+            let is_missing = !self.demand.sets.values().all(|set| set.missing.is_empty());
+            if self.inserted.is_empty() && (waits || is_missing) {
+                // What the edge lost before is noticed late: then the media are brought again.
                 assert!(brought < 3, "media are pulled again and again");
                 brought += 1;
                 self.inserted = self.bundles.iter().map(|bundle| bundle.digest).collect();

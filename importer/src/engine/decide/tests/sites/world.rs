@@ -16,12 +16,12 @@ pub(super) struct SetUnderTest {
     pub(super) targets: Vec<Target>,
     pub(super) unresolved: Vec<usize>,
     /// Targets that the last full check of this set found complete, and when.
-    pub(super) proven: BTreeMap<TargetKey, Timestamp>,
+    pub(super) verified: BTreeMap<TargetKey, Timestamp>,
     /// Targets that it found damaged when it asked last.
     pub(super) damaged: BTreeSet<TargetKey>,
     /// The spec when the set was reconciled last.
     pub(super) seen_spec: Option<EdgeImageSetSpec>,
-    /// When the set asked to be looked at again.
+    /// When the set asked to be reconciled again.
     pub(super) due: i64,
     /// Whether it waits for the end of any Job.
     pub(super) waits_for_jobs: bool,
@@ -138,7 +138,7 @@ impl SiteUnderTest {
                 old_jobs: Vec::new(),
                 targets: Vec::new(),
                 unresolved: Vec::new(),
-                proven: BTreeMap::new(),
+                verified: BTreeMap::new(),
                 damaged: BTreeSet::new(),
                 seen_spec: None,
                 due: 0,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a plan means for the medium and the network.
+//! What a plan means for the media and the network.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::human::{count, duration, size};
 /// What is to be expected of a bundle that is only planned.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Outlook {
+pub(crate) struct Forecast {
     #[serde(skip_serializing_if = "Option::is_none")]
     volumes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,8 +36,8 @@ struct Target {
     largest_file: Option<u64>,
 }
 
-impl Outlook {
-    /// Of a plan, for a medium and a rate of the network in bytes per second.
+impl Forecast {
+    /// Of a plan, for media and a rate of the network in bytes per second.
     pub(crate) fn new(
         plan: &Plan,
         volume_size: Option<u64>,
