@@ -9,7 +9,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
-use krs_core::crd::{ImageBundleStatus, condition};
+use krs_core::crd::ImageBundleStatus;
 use krs_core::oci::digest::Digest;
 
 use super::accepted::Accepted;
