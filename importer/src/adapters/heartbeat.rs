@@ -161,8 +161,8 @@ impl Watches {
 
     /// The time of the API server now.
     pub fn server_time(&self) -> Option<Timestamp> {
-        let told = *self.server_time.lock();
-        told.and_then(|(time, at)| time.checked_add(at.elapsed()).ok())
+        let latest = *self.server_time.lock();
+        latest.and_then(|(time, at)| time.checked_add(at.elapsed()).ok())
     }
 
     /// The API server answered the watch.

@@ -158,11 +158,11 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let client = api_client::limited(client, api_client::Limits::default(), Arc::clone(&watches));
     let pod = std::env::var("POD_NAME").ok();
     let (stock, stocked) = watch::channel(Arc::<BundleInventory>::default());
-    let seen = Arc::new(AtomicBool::new(false));
+    let is_primed = Arc::new(AtomicBool::new(false));
     let (stop, stopping) = watch::channel(false);
     let stopped = || ended(stop.subscribe());
     let start = Start::new(heartbeats.begin("the start", LOOP_LIMIT));
-    let mut health = health(heartbeats.clone(), measured, &stocked, &seen);
+    let mut health = health(heartbeats.clone(), measured, &stocked, &is_primed);
     health.ready.push(start.is_over());
     let serving = http::serve(config.http, health, stopped());
     let address = config.http;
@@ -239,7 +239,8 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     }));
     parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
-    let controlling = controller::run(Arc::new(importer), watches, stocked, seen, Pace::default(), stopped());
+    let controlling =
+        controller::run(Arc::new(importer), watches, stocked, is_primed, Pace::default(), stopped());
     parts.spawn(named("the controller", ok(controlling)));
     let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("KRS_COMMIT"));
     tracing::info!(version, commit, namespace = config.namespace, "the importer runs");
@@ -352,13 +353,13 @@ fn health(
     heartbeats: Heartbeats,
     metrics: prometheus_client::registry::Registry,
     stock: &watch::Receiver<Arc<BundleInventory>>,
-    seen: &Arc<AtomicBool>,
+    is_primed: &Arc<AtomicBool>,
 ) -> Health {
     let scanned = stock.clone();
     Health {
         heartbeats,
         ready: vec![
-            http::once(Arc::clone(seen), "the sets of the cluster are not known yet"),
+            http::once(Arc::clone(is_primed), "the sets of the cluster are not known yet"),
             Box::new(move || {
                 if scanned.borrow().scanned {
                     Ok(())

@@ -106,19 +106,19 @@ mod tests {
     async fn take(ends_at: u32, temporary: bool) -> (Result<u32, Failed>, Duration) {
         let heartbeats = Heartbeats::default();
         let start = Start::new(heartbeats.begin("the start", Duration::from_secs(60)));
-        let (begun, over) = (Instant::now(), start.is_over());
+        let (started, over) = (Instant::now(), start.is_over());
         let mut attempts = 0;
         let step = start.step("a step", async || {
             attempts += 1;
             assert_eq!(heartbeats.check(), Ok(()), "the kubelet would restart it");
-            let seen = over().unwrap_err();
-            assert!(attempts == 1 || seen.contains(&format!("attempt {}", attempts - 1)), "{seen}");
+            let error = over().unwrap_err();
+            assert!(attempts == 1 || error.contains(&format!("attempt {}", attempts - 1)), "{error}");
             if attempts == ends_at { Ok(attempts) } else { Err(Failed(attempts, temporary)) }
         });
         let outcome = step.await;
         start.end();
         assert_eq!(over(), Ok(()));
-        (outcome, begun.elapsed())
+        (outcome, started.elapsed())
     }
 
     #[tokio::test(start_paused = true)]

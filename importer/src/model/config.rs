@@ -338,14 +338,14 @@ mod tests {
             namespaces: vec!["shop".to_owned()],
         };
         assert_eq!(config.allowed_destinations, [AllowedDestination::Any("open.local".to_owned()), of]);
-        for (entry, says) in [
+        for (entry, message) in [
             ("{registry: edge.local, namespaces: []}", "name at least one"),
             ("{registry: edge.local}", "namespaces"),
             ("{registry: edge.local, namespace: [shop]}", "namespace"),
             ("[edge.local]", "host[:port][/prefix]"),
         ] {
             let error = parse(entry).unwrap_err();
-            assert!(error.contains(says), "{entry}: {error}");
+            assert!(error.contains(message), "{entry}: {error}");
         }
     }
 }

@@ -153,10 +153,10 @@ mod tests {
     }
 
     /// What a process saw of one connection, each with the seconds since the first; whether it is blocked at the end.
-    fn blocked(seen: &[(u64, u32, bool, u32)]) -> bool {
+    fn blocked(samples: &[(u64, u32, bool, u32)]) -> bool {
         let (mut state, start) = (Acknowledgements::default(), Instant::now());
         let mut last = None;
-        for (second, queued, retransmits, probes) in seen.iter().copied() {
+        for (second, queued, retransmits, probes) in samples.iter().copied() {
             let remote = "127.0.0.2:5000".parse().unwrap();
             let connection = Connection { inode: 7, remote, queued, retransmits, probes };
             last = state.update(&[connection], start + Duration::from_secs(second), LIMIT);

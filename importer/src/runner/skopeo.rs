@@ -89,7 +89,7 @@ pub(super) async fn copy(
         }
         kept
     });
-    let (mut seen, mut since) = (activity(pid), Instant::now());
+    let (mut last_activity, mut since) = (activity(pid), Instant::now());
     let (mut checked, mut acknowledgements) = (since, Acknowledgements::default());
     let status = loop {
         if let Ok(status) =
@@ -99,8 +99,8 @@ pub(super) async fn copy(
         }
         let blocked = acknowledgements.observe(pid, paths.idle);
         let now = activity(pid);
-        if now != seen {
-            (seen, since) = (now, Instant::now());
+        if now != last_activity {
+            (last_activity, since) = (now, Instant::now());
         }
         let idle =
             Idle { skopeo: since.elapsed(), unchecked: checked.elapsed(), is_blocked: blocked.is_some() };

@@ -46,8 +46,8 @@ fn deliver(site: &Site, ci: &mut Ci, name: &str, images: &[Image]) -> Delivery {
     });
     let took = start.elapsed();
     let reports = all("pods", name).into_iter().filter_map(|pod| {
-        let said = &pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"];
-        serde_json::from_str::<Value>(said.as_str()?).ok()
+        let message = &pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"];
+        serde_json::from_str::<Value>(message.as_str()?).ok()
     });
     let milliseconds = reports.map(|report| report["milliseconds"].as_u64().unwrap_or(0)).collect::<Vec<_>>();
     Delivery {

@@ -33,7 +33,7 @@ const SELDOM: Pace = Pace {
 
 pub(crate) struct Running {
     importer: Arc<Reconciler>,
-    seen: Arc<AtomicBool>,
+    is_primed: Arc<AtomicBool>,
     measured: prometheus_client::registry::Registry,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -48,7 +48,7 @@ fn start_at(world: &World, pace: Pace) -> Running {
     let watches = Watches::new(world.heartbeats.clone(), metrics);
     let importer = world.importer_with(limited(world.api.client(), LIMITS, Arc::clone(&watches)));
     let (stop, stopped) = oneshot::channel();
-    let seen = Arc::new(AtomicBool::new(false));
+    let is_primed = Arc::new(AtomicBool::new(false));
     let stopped = async move {
         let _ = stopped.await;
     };
@@ -56,11 +56,11 @@ fn start_at(world: &World, pace: Pace) -> Running {
         Arc::clone(&importer),
         watches,
         world.stocked(),
-        Arc::clone(&seen),
+        Arc::clone(&is_primed),
         pace,
         futures::FutureExt::shared(stopped),
     );
-    Running { importer, seen, measured, stop, task: tokio::spawn(running) }
+    Running { importer, is_primed, measured, stop, task: tokio::spawn(running) }
 }
 
 impl Running {
@@ -103,7 +103,7 @@ async fn a_set_is_reconciled_when_its_spec_an_annotation_a_job_or_the_folder_cha
     world.set("x", &[0], |_| {});
     let running = start(&world);
     until("a Job", || world.running().len() == 1).await;
-    assert!(running.seen.load(Ordering::Acquire));
+    assert!(running.is_primed.load(Ordering::Acquire));
     world.run_jobs();
     until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
     // Its status was written: that wakes nobody.
@@ -224,7 +224,7 @@ async fn t148_a_namespace_that_cannot_be_watched_and_a_set_of_a_later_version_st
     });
     let running = start(&world);
     until("the set that can be read", || world.running().len() == 1).await;
-    assert!(running.seen.load(Ordering::Acquire), "ready");
+    assert!(running.is_primed.load(Ordering::Acquire), "ready");
     until("the set of a later version", || observed(&world, "later") == 1).await;
     let (_, reason, message) = world.condition("later", "Stalled").unwrap();
     assert_eq!(reason, "InvalidSpec");

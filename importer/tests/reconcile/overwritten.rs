@@ -123,9 +123,9 @@ async fn t178_a_status_that_was_right_at_the_start_is_put_right_as_well() {
     until_quiescent(&world).await;
     running.stop().await;
     let writes = || world.api.calls().iter().filter(|call| *call == "PATCH edgeimagesets/status").count();
-    let (before, looked) = (writes(), until_quiescent(&world).await);
+    let (before, reconciled) = (writes(), until_quiescent(&world).await);
     let running = start(&world);
-    until("a reconcile", || reconciles(&world) > looked).await;
+    until("a reconcile", || reconciles(&world) > reconciled).await;
     until_quiescent(&world).await;
     assert_eq!(writes(), before, "it was right");
     let right = status(&world);

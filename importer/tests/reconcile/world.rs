@@ -243,8 +243,8 @@ impl World {
         let sets = sets.map(|set| Arc::new(serde_json::from_value::<EdgeImageSet>(set).unwrap()));
         let sets = sets.collect::<Vec<_>>();
         for set in &sets {
-            let learnt = importer.prime(set).await;
-            learnt
+            let listed = importer.prime(set).await;
+            listed
                 .map_err(|source| ReconcileError::Api { what: "the set's state cannot be read", source })?;
         }
         importer

@@ -108,10 +108,10 @@ pub async fn copied(image: &Image, edge: Options) -> (Registry, Registry, CopyRe
 
 /// Every document and blob is at the edge, byte for byte.
 pub fn arrived(image: &Image, edge: &Registry) {
-    for document in image.manifests() {
-        let (media_type, bytes) = edge.manifest("mirror/team/app", &document.digest.to_string()).unwrap();
-        assert_eq!((media_type, bytes), (document.media_type.clone(), document.manifest.clone()));
-        for (digest, bytes) in &document.blobs {
+    for manifest in image.manifests() {
+        let (media_type, bytes) = edge.manifest("mirror/team/app", &manifest.digest.to_string()).unwrap();
+        assert_eq!((media_type, bytes), (manifest.media_type.clone(), manifest.manifest.clone()));
+        for (digest, bytes) in &manifest.blobs {
             assert_eq!(edge.blob("mirror/team/app", digest).as_ref(), Some(bytes));
         }
     }

@@ -9,7 +9,7 @@ use crate::harness::*;
 #[tokio::test]
 async fn t230_a_job_that_mixes_up_tls_and_plain_http_says_what_to_change() {
     let refused = "The plain HTTP request was sent to HTTPS port";
-    for (has_tls, said, plain_http, result, expected) in [
+    for (has_tls, body, plain_http, result, expected) in [
         (true, "", false, (3, "TLSFailed"), "put the registry's CA certificate as ca.crt"),
         (false, "", false, (3, "TLSFailed"), "and the site's policy allows it"),
         (false, refused, true, (3, "TLSFailed"), "the registry speaks TLS: remove destinationTLS.plainHTTP"),
@@ -25,8 +25,8 @@ async fn t230_a_job_that_mixes_up_tls_and_plain_http_says_what_to_change() {
         let edge = Registry::start(Options { tls: has_tls, ..Options::default() });
         let image = ImageBuilder::new("app").layer("one").build();
         image.push_to(&source, "team/app", None);
-        if !said.is_empty() {
-            edge.fail(Matcher::any(), What::Status(400, Vec::new(), said.to_owned()));
+        if !body.is_empty() {
+            edge.fail(Matcher::any(), What::Status(400, Vec::new(), body.to_owned()));
         }
         let mut task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
         task.destination.plain_http = plain_http;

@@ -55,7 +55,7 @@ struct Scope {
 /// Reconciles the sets of the namespaces that the site serves until `stop` is done.
 ///
 /// # Expected flow
-/// Lists the sets, primes the importer with their names and Jobs, and sets `seen` once all sets are known that can be
+/// Lists the sets, primes the importer with their names and Jobs, and sets `is_primed` once all sets are known that can be
 /// listed; from then on sets are reconciled. Watches are compared with the API server at `pace`.
 ///
 /// # Guarantees
@@ -67,7 +67,7 @@ pub async fn run(
     importer: Arc<Reconciler>,
     watches: Arc<Watches>,
     stock: watch::Receiver<Arc<BundleInventory>>,
-    seen: Arc<AtomicBool>,
+    is_primed: Arc<AtomicBool>,
     pace: Pace,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
@@ -124,7 +124,7 @@ pub async fn run(
         }));
         scopes.push(Scope { source: of_sets, store: reader });
     }
-    let sweeping = sweep(&importer, &scopes, &seen, &changed, pace.sweep);
+    let sweeping = sweep(&importer, &scopes, &is_primed, &changed, pace.sweep);
     tokio::select! {
         _ = futures::future::join_all(running) => {}
         _ = futures::future::join_all(following) => {}
@@ -172,13 +172,13 @@ fn changes(stock: watch::Receiver<Arc<BundleInventory>>) -> impl futures::Stream
 async fn sweep(
     importer: &Reconciler,
     scopes: &[Scope],
-    seen: &AtomicBool,
+    is_primed: &AtomicBool,
     changed: &Notify,
     pause: Duration,
 ) {
     let heartbeat = importer.heartbeats().begin("the controller", SWEEP_LIMIT);
-    let begun = Instant::now();
-    let mut forget_at = begun;
+    let started = Instant::now();
+    let mut forget_at = started;
     loop {
         heartbeat.beat();
         // Decided once: a scope that is synced while this waits for Jobs is one of the next turn, with its sets.
@@ -208,9 +208,9 @@ async fn sweep(
             let error = krs_core::error::chain(error);
             tracing::debug!(error, "copy Jobs cannot be read");
         }
-        if !waiting || begun.elapsed() >= PRIMING_TIMEOUT {
+        if !waiting || started.elapsed() >= PRIMING_TIMEOUT {
             importer.begin();
-            seen.store(true, Ordering::Release);
+            is_primed.store(true, Ordering::Release);
         }
         importer.retain(&sets, all_synced && all_primed && listed.is_ok());
         importer.measure_success();

@@ -39,16 +39,16 @@ impl Times {
     /// The latest of the times that bundles told, as far as each follows within [`MAX_AHEAD`] upon a clock or an earlier
     /// one: the clock of a machine may stand still, and one bundle that was made with a wrong clock, whatever its sequence,
     /// must not let the right ones expire. (T-30)
-    pub(super) fn newest(&self, told: impl Iterator<Item = Timestamp>) -> Option<Timestamp> {
-        let mut told = told.collect::<Vec<_>>();
-        told.sort_unstable();
+    pub(super) fn newest(&self, created: impl Iterator<Item = Timestamp>) -> Option<Timestamp> {
+        let mut created = created.collect::<Vec<_>>();
+        created.sort_unstable();
         let mut latest = self.latest();
         let follows = |time: &Timestamp| {
             let is_near = time.as_second() <= latest.as_second().saturating_add(MAX_AHEAD);
             latest = latest.max(*time);
             is_near
         };
-        told.into_iter().take_while(follows).last()
+        created.into_iter().take_while(follows).last()
     }
 }
 
@@ -177,8 +177,8 @@ mod tests {
     fn t30_a_time_that_a_bundle_told_counts_only_where_it_follows_upon_another_one() {
         let times = Times { site: at(NOW - 90 * DAY), server: None, built: at(NOW - 30 * DAY) };
         let newest = |days: &[i64]| {
-            let told = days.iter().map(|days| at(NOW + days * DAY));
-            times.newest(told).map(|time| (time.as_second() - NOW) / DAY)
+            let created = days.iter().map(|days| at(NOW + days * DAY));
+            times.newest(created).map(|time| (time.as_second() - NOW) / DAY)
         };
         assert_eq!(newest(&[]), None);
         assert_eq!(newest(&[-23]), Some(-23), "a week after the latest clock");
@@ -189,14 +189,14 @@ mod tests {
             Some(0),
             "one week after the other, with a clock that stands"
         );
-        let told = |times: &Times| times.newest([at(NOW + DAY)].into_iter());
-        assert_eq!(told(&times), None);
+        let created = |times: &Times| times.newest([at(NOW + DAY)].into_iter());
+        assert_eq!(created(&times), None);
         for times in [
             Times { site: at(NOW), ..times },
             Times { server: Some(at(NOW)), ..times },
             Times { built: at(NOW), ..times },
         ] {
-            assert_eq!(told(&times), Some(at(NOW + DAY)), "{times:?}");
+            assert_eq!(created(&times), Some(at(NOW + DAY)), "{times:?}");
         }
     }
 

@@ -44,8 +44,8 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
         let found = scan(&rules, &known, &[], &watchdog, &LateOpens::default());
         assert_eq!(paths(&found), read);
         assert_eq!(found.hanging.keys().map(|folder| folder.as_str()).collect::<Vec<_>>(), [hangs]);
-        let said = trouble(&found.hanging, &BTreeMap::new(), &[], None).unwrap();
-        assert!(said.contains("does not answer since"), "{said}");
+        let message = trouble(&found.hanging, &BTreeMap::new(), &[], None).unwrap();
+        assert!(message.contains("does not answer since"), "{message}");
 
         drop(release);
         while watchdog.call(&folder, Duration::from_secs(60), || ()).is_err() {
@@ -53,7 +53,7 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
         }
         let found = scan(&rules, &known, &[], &watchdog, &LateOpens::default());
         assert_eq!(paths(&found), ["usb1/a.krs.tar", "usb2/b.krs.tar"]);
-        assert_eq!(trouble(&found.hanging, &found.unreadable, &found.left_out, Some(said.as_str())), None);
+        assert_eq!(trouble(&found.hanging, &found.unreadable, &found.left_out, Some(message.as_str())), None);
     }
 }
 
@@ -66,7 +66,7 @@ fn t140_nothing_is_read_from_a_file_whose_folder_hangs_until_it_was_opened_again
         entry.hangs("usb1 does not answer", now);
     }
     assert!(!entry.present() && entry.failures == 1, "{entry:?}");
-    assert!(matches!(&entry.state, State::Unreadable(said) if said == "usb1 does not answer"));
+    assert!(matches!(&entry.state, State::Unreadable(message) if message == "usb1 does not answer"));
     assert_eq!(entry.retry_at, Some(now), "opened by the first scan that reaches it");
 }
 

@@ -224,9 +224,9 @@ impl SetReconcile<'_> {
         if observed.registry_view.answers.iter().any(is_lost)
             && let Some(target) = observed.targets.first()
         {
-            let told = self.importer.samples.miss(&target.registry, self.now);
+            let to_wake = self.importer.samples.miss(&target.registry, self.now);
             observed.known.is_suspected |= !observed.checks_all;
-            self.importer.registries.wake(&told);
+            self.importer.registries.wake(&to_wake);
         }
     }
 

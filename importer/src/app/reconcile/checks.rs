@@ -164,12 +164,12 @@ impl Registries {
     /// Forgets sets that are gone, and what nobody uses.
     pub(super) fn retain(&self, is_alive: impl Fn(&SetName) -> bool) {
         let now = (self.clock)();
-        let mut told = Vec::new();
+        let mut to_wake = Vec::new();
         self.permits.lock().retain(|_, permits| {
-            told.extend(permits.retain(&is_alive, now));
+            to_wake.extend(permits.retain(&is_alive, now));
             !permits.is_idle()
         });
-        self.wake(&told);
+        self.wake(&to_wake);
         self.hosts.retain(&is_alive, now);
         self.users.retain(&is_alive, now);
         self.clients.drop_idle(now);
@@ -182,12 +182,12 @@ impl Registries {
     }
 
     fn give_back(&self, permit: &Permit) {
-        let told = self
+        let to_wake = self
             .permits
             .lock()
             .get_mut(&permit.registry)
             .map(|permits| permits.give_back(&permit.namespace, (self.clock)()));
-        self.wake(told.iter().flatten());
+        self.wake(to_wake.iter().flatten());
     }
 
     /// Shows which registries are left alone.
@@ -237,10 +237,10 @@ impl Turn {
     }
 
     /// Tells the circuit breakers what the requests said about the registry: the one that reached it, and those about images.
-    pub(super) fn judge(&self, reached: Health, asked: Option<Health>, message: &str) {
+    pub(super) fn judge(&self, reached: Health, images: Option<Health>, message: &str) {
         let registries = &self.permit.registries;
         let now = (registries.clock)();
-        let (host, own) = judge(reached, asked);
+        let (host, own) = judge(reached, images);
         let mut woken = registries.hosts.record(&self.key.host(), host, message, now);
         woken.extend(registries.users.record(&self.key, own, message, now));
         registries.measure();

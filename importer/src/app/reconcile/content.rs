@@ -79,8 +79,8 @@ pub(super) struct Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let told = self.content.permits.lock().give_back(&self.namespace, (self.clock)());
-        self.registries.wake(&told);
+        let to_wake = self.content.permits.lock().give_back(&self.namespace, (self.clock)());
+        self.registries.wake(&to_wake);
     }
 }
 

@@ -62,7 +62,7 @@ impl SetReconcile<'_> {
             checks_all: false,
             renewals_wait: false,
             is_checking: false,
-            goes_on: false,
+            is_unfinished: false,
             again_at: None,
             left_alone_until: None,
             registry_secret: None,

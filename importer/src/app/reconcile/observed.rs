@@ -35,7 +35,7 @@ pub(super) struct Observed {
     /// Whether a check of the registry continues.
     pub(super) is_checking: bool,
     /// Whether a check ended before all targets were asked about.
-    pub(super) goes_on: bool,
+    pub(super) is_unfinished: bool,
     /// When a source registry is asked again that is left alone.
     pub(super) again_at: Option<Timestamp>,
     /// When the destination registry is asked again that is left alone.

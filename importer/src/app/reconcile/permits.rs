@@ -84,7 +84,7 @@ impl Permits {
     }
 
     fn next(&mut self, now: Timestamp) -> Vec<SetName> {
-        let mut told = Vec::new();
+        let mut to_wake = Vec::new();
         loop {
             let candidates = self.waiting.iter().filter(|set| self.may_have(&set.namespace));
             let served = |set: &&SetName| self.served.get(&set.namespace).copied().unwrap_or_default();
@@ -93,12 +93,12 @@ impl Permits {
             self.count += 1;
             self.served.insert(set.namespace.clone(), self.count);
             self.reserved.push((set.clone(), now));
-            told.push(set);
+            to_wake.push(set);
         }
         if self.waiting.is_empty() && self.reserved.is_empty() {
             self.served.clear();
         }
-        told
+        to_wake
     }
 
     fn may_have(&self, namespace: &str) -> bool {

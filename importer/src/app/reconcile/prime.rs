@@ -53,7 +53,7 @@ impl Reconciler {
         sets: &[Arc<StoredSet>],
         heartbeat: &Heartbeat,
     ) -> Result<(), kube::Error> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut failed = Ok(());
         for stored in sets {
             let (Some(namespace), Some(uid)) = (stored.namespace(), stored.uid()) else { continue };
@@ -70,7 +70,7 @@ impl Reconciler {
                 Err(error) => failed = Err(error),
             }
             heartbeat.beat();
-            if failed.is_err() && begun.elapsed() >= PRIMING_TIMEOUT {
+            if failed.is_err() && started.elapsed() >= PRIMING_TIMEOUT {
                 break;
             }
         }

@@ -55,8 +55,8 @@ impl SetReconcile<'_> {
         let interval = parts.config.content_verify_interval;
         let target = due(state, &observed.targets, interval, may_read, self.now).filter(|_| !is_idle);
         let Some(target) = target else {
-            let told = content.permits.lock().leave(&self.name, self.now);
-            self.importer.registries.wake(&told);
+            let to_wake = content.permits.lock().leave(&self.name, self.now);
+            self.importer.registries.wake(&to_wake);
             return Ok(());
         };
         if !content.permits.lock().take(&self.name, self.now) {

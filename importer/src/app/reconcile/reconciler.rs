@@ -91,7 +91,7 @@ pub struct Reconciler {
     /// Bounds what is read at once of objects that tenants write.
     pub(super) reads: ReadLimit,
     /// Whether all sets and Jobs that exist are known by name.
-    pub(super) begun: watch::Sender<bool>,
+    pub(super) is_primed: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Reconciler {
@@ -120,7 +120,7 @@ impl Reconciler {
             renewals: Renewals::default(),
             deciding: Mutex::default(),
             reads: ReadLimit::default(),
-            begun: watch::channel(false).0,
+            is_primed: watch::channel(false).0,
             parts,
         }
     }
@@ -169,21 +169,21 @@ impl Reconciler {
     /// Lets sets be reconciled: [`Self::prime`] and [`Self::learn_jobs`] know all that there is. Before that a set might
     /// take a name that an older one has, or a repository that a Job writes to.
     pub fn begin(&self) {
-        self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
+        self.is_primed.send_if_modified(|is_primed| !std::mem::replace(is_primed, true));
     }
 
     /// Tells when a reconcile last succeeded: now, where none waits for a retry and the Lease is held.
     pub fn measure_success(&self) {
-        if *self.begun.borrow() && !self.sets.has_failures() && self.leases.is_held() {
+        if *self.is_primed.borrow() && !self.sets.has_failures() && self.leases.is_held() {
             self.parts.metrics.reconcile_success.set(unix_seconds());
         }
     }
 
     /// Waits for [`Self::begin`].
-    pub(super) async fn begun(&self) {
-        let mut begun = self.begun.subscribe();
+    pub(super) async fn until_primed(&self) {
+        let mut is_primed = self.is_primed.subscribe();
         // The sender lives as long as this.
-        let _ = begun.wait_for(|begun| *begun).await;
+        let _ = is_primed.wait_for(|is_primed| *is_primed).await;
     }
 
     /// The API server went back to an older state: what was written to statuses may be gone.
@@ -203,8 +203,8 @@ impl Reconciler {
         }
         self.sets.retain(&uids);
         self.registries.retain(|name| names.contains(name));
-        let told = self.content.retain(&uids, &names, (self.parts.clock)());
-        self.registries.wake(&told);
+        let to_wake = self.content.retain(&uids, &names, (self.parts.clock)());
+        self.registries.wake(&to_wake);
         self.samples.retain(|name| names.contains(name));
         self.renewals.retain(|name| names.contains(name));
         self.registries.wakeups.retain(|uid| uids.contains(uid), self.may_create());

@@ -76,7 +76,7 @@ pub fn reconcile_stored(
     let waits = async move {
         // Not unpacked while it waits for all the others to be known.
         if stored.meta().deletion_timestamp.is_none() {
-            importer.begun().await;
+            importer.until_primed().await;
         }
         reconcile_set(stored.set(), stored.unreadable().map(str::to_owned), importer).await
     };
@@ -101,7 +101,7 @@ async fn reconcile_set(
         importer.sets.succeed(&round.uid);
         return Ok(if runs { Action::requeue(ENDING) } else { Action::await_change() });
     }
-    importer.begun().await;
+    importer.until_primed().await;
     let started = Instant::now();
     let round = SetReconcile::new(&set, unreadable, &importer)?;
     if !importer.leases.is_held() {

@@ -76,7 +76,7 @@ impl<'a> SetReconcile<'a> {
         if !observed.registry_view.answers.is_empty() && !observed.registry_view.complete {
             state.observed_at = before.observed_at;
         }
-        observed.goes_on = !observed.registry_view.answers.is_empty()
+        observed.is_unfinished = !observed.registry_view.answers.is_empty()
             && !observed.registry_view.complete
             && !observed.is_checking;
         observed.known.record(
@@ -163,7 +163,7 @@ impl<'a> SetReconcile<'a> {
         if let Some(at) = observed.again_at {
             again = again.min(time_left(self.now, at).max(Duration::from_secs(1)));
         }
-        if observed.goes_on || observed.known.is_suspected {
+        if observed.is_unfinished || observed.known.is_suspected {
             again = Duration::from_secs(1);
         }
         // Sets that were created together are not reconciled together each time. Later, not earlier: what is due then is due.

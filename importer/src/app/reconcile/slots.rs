@@ -108,13 +108,13 @@ mod tests {
             };
             let some = order[0].index(namespaces.len()) + 1;
             for asking in [some, namespaces.len()] {
-                let ask = |running: &mut BTreeMap<String, usize>, name: String| {
+                let add = |running: &mut BTreeMap<String, usize>, name: String| {
                     let jobs = free(running, &name);
                     *running.entry(name).or_default() += jobs.min(1);
                 };
-                order.iter().for_each(|index| ask(&mut running, name(index.index(asking))));
+                order.iter().for_each(|index| add(&mut running, name(index.index(asking))));
                 for _ in 0..max {
-                    (0..asking).for_each(|n| ask(&mut running, name(n)));
+                    (0..asking).for_each(|n| add(&mut running, name(n)));
                 }
                 let left = max.saturating_sub(running.values().sum());
                 let kept = if asking < namespaces.len() { max / 2 } else { 0 };

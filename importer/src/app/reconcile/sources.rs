@@ -66,7 +66,7 @@ struct Group {
     /// How long the registry had the client pause before.
     paused: Duration,
     /// Whether the registry was asked at all.
-    begun: Arc<AtomicBool>,
+    is_started: Arc<AtomicBool>,
     /// By their positions.
     open: BTreeMap<usize, Reference>,
     health: Vec<Health>,
@@ -109,9 +109,9 @@ impl Sources<'_> {
         let resolutions = groups.iter().enumerate().map(|(n, group)| {
             let of_group = group.open.iter().map(|(position, reference)| {
                 let (client, position, reference) = (group.client.clone(), *position, reference.clone());
-                let begun = Arc::clone(&group.begun);
+                let is_started = Arc::clone(&group.is_started);
                 async move {
-                    begun.store(true, Ordering::Relaxed);
+                    is_started.store(true, Ordering::Relaxed);
                     (n, position, tag(&client, &reference).await)
                 }
                 .boxed()
@@ -137,7 +137,7 @@ impl Sources<'_> {
         }
         for mut group in groups {
             let paused = group.client.statistics().paused > group.paused;
-            let silence = silence(group.begun.load(Ordering::Relaxed), paused);
+            let silence = silence(group.is_started.load(Ordering::Relaxed), paused);
             for (position, reference) in std::mem::take(&mut group.open) {
                 let (registry, seconds) = (&reference.registry, BUDGET.as_secs());
                 let message = format!(
@@ -222,7 +222,7 @@ impl Sources<'_> {
             paused: client.statistics().paused,
             client,
             turn,
-            begun: Arc::default(),
+            is_started: Arc::default(),
             open: BTreeMap::new(),
             health: Vec::new(),
             message: String::new(),
@@ -231,10 +231,10 @@ impl Sources<'_> {
     }
 }
 
-/// What it says about a registry that nothing came from in time. One that was not `begun` with, because others took the
+/// What it says about a registry that nothing came from in time. One without a first request (`is_started`), because others took the
 /// time, is not known; one that had its client pause (`paused`) answered. Neither must be left alone by all others.
-const fn silence(begun: bool, paused: bool) -> Health {
-    match (begun, paused) {
+const fn silence(is_started: bool, paused: bool) -> Health {
+    match (is_started, paused) {
         (false, _) => Health::Unknown,
         (true, true) => Health::ServerError,
         (true, false) => Health::NoAnswer,
@@ -281,32 +281,33 @@ mod tests {
     use futures::future;
 
     #[tokio::test(start_paused = true)]
-    async fn t159_registries_that_never_answer_take_no_place_from_one_that_does() {
+    async fn t159_registries_that_never_answer_take_no_slot_from_one_that_does() {
         let silent = || (0..20).map(|_| future::pending::<usize>().boxed()).collect::<Vec<_>>();
         let mut registries = (0..REGISTRIES_AT_ONCE - 1).map(|_| silent()).collect::<Vec<_>>();
         registries.push((0..20).map(|n| future::ready(n).boxed()).collect());
-        let begun = Instant::now();
-        let mut found = before(begun + BUDGET, registries).await;
+        let start = Instant::now();
+        let mut found = before(start + BUDGET, registries).await;
         found.sort_unstable();
         assert_eq!(found, (0..20).collect::<Vec<_>>());
-        assert_eq!(begun.elapsed().as_secs(), BUDGET.as_secs());
+        assert_eq!(start.elapsed().as_secs(), BUDGET.as_secs());
     }
 
     /// Each one counts: five failures in a row, and no set of any namespace asks the host.
     #[tokio::test(start_paused = true)]
     async fn a_registry_that_was_not_asked_or_asks_for_a_pause_counts_as_no_failure_of_its_host() {
-        let begun = (0..=REGISTRIES_AT_ONCE).map(|_| Arc::<AtomicBool>::default()).collect::<Vec<_>>();
-        let silent = begun.iter().map(|begun| {
-            let begun = Arc::clone(begun);
+        let flags = (0..=REGISTRIES_AT_ONCE).map(|_| Arc::<AtomicBool>::default()).collect::<Vec<_>>();
+        let silent = flags.iter().map(|is_started| {
+            let is_started = Arc::clone(is_started);
             let resolutions = async move {
-                begun.store(true, Ordering::Relaxed);
+                is_started.store(true, Ordering::Relaxed);
                 future::pending::<()>().await;
             };
             vec![resolutions.boxed()]
         });
         assert!(before(Instant::now() + BUDGET, silent.collect()).await.is_empty());
         let host = |paused| {
-            let silence = begun.iter().map(move |begun| silence(begun.load(Ordering::Relaxed), paused));
+            let silence =
+                flags.iter().map(move |is_started| silence(is_started.load(Ordering::Relaxed), paused));
             silence.map(|silence| judge(silence, None).0).collect::<Vec<_>>()
         };
         let mut expected = vec![Counts::Failed; REGISTRIES_AT_ONCE];

@@ -219,15 +219,15 @@ mod tests {
     #[tokio::test]
     async fn those_who_ask_together_share_a_review_and_its_answer_counts_for_a_minute() {
         let (access, count, clock) = counting(reader());
-        let ask = || access.verdict(Secret::new("t"), PEER);
-        assert_eq!(tokio::join!(ask(), ask(), ask()), (reader(), reader(), reader()));
+        let review = || access.verdict(Secret::new("t"), PEER);
+        assert_eq!(tokio::join!(review(), review(), review()), (reader(), reader(), reader()));
         clock.advance(59);
-        ask().await.unwrap();
+        review().await.unwrap();
         assert_eq!(count.load(Ordering::SeqCst), 1);
         access.verdict(Secret::new("other"), PEER).await.unwrap();
         assert_eq!(count.load(Ordering::SeqCst), 2);
         clock.advance(1);
-        ask().await.unwrap();
+        review().await.unwrap();
         assert_eq!(count.load(Ordering::SeqCst), 3);
     }
 
@@ -249,14 +249,14 @@ mod tests {
     /// Whoever asks and closes the connection at once would else have any number of tokens reviewed.
     #[tokio::test]
     async fn t248_a_review_that_has_begun_goes_to_its_end_though_nobody_waits_for_it() {
-        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (starts, mut begins) = tokio::sync::mpsc::unbounded_channel();
         let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
         let answers = Arc::new(Semaphore::new(0));
         let answered = Arc::clone(&answers);
         let access = Access::new(Box::new(move |_, _| {
-            let (begun, ended, answered) = (begun.clone(), ended.clone(), Arc::clone(&answered));
+            let (starts, ended, answered) = (starts.clone(), ended.clone(), Arc::clone(&answered));
             async move {
-                begun.send(()).unwrap();
+                starts.send(()).unwrap();
                 answered.acquire().await.unwrap().forget();
                 ended.send(()).unwrap();
                 Ok(TokenReviewResult::Refused)
@@ -267,7 +267,7 @@ mod tests {
             let (token, patience) = (Secret::new(format!("t{n}")), Duration::from_secs(30));
             tokio::select! {
                 answer = access.verdict(token, PEER) => panic!("{answer:?}"),
-                begun = begins.recv() => begun.unwrap(),
+                starts = begins.recv() => starts.unwrap(),
             }
             answers.add_permits(1);
             tokio::time::timeout(patience, ends.recv()).await.unwrap().unwrap();

@@ -163,7 +163,7 @@ impl RegistryService {
             return Arc::clone(offer);
         }
         let (library, of) = (Arc::downgrade(&self.library), Arc::downgrade(held));
-        let told = move |fault: serve::Fault| {
+        let report = move |fault: serve::Fault| {
             tracing::error!("{}", fault.message);
             let Some(library) = library.upgrade() else { return };
             // A transfer may outlive the file: what it found says nothing of another copy in its place.
@@ -172,7 +172,7 @@ impl RegistryService {
                 library.report(ReadFault { bundle: digest, damaged, message });
             }
         };
-        let content = BundleContent::new(Arc::clone(&held.bundle), held.images.manifests.clone(), told);
+        let content = BundleContent::new(Arc::clone(&held.bundle), held.images.manifests.clone(), report);
         let repositories = Repository::by_digest(&held.bundle, &held.images);
         let offer = Arc::new(ServedBundle { content, repositories });
         offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));

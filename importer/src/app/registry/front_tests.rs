@@ -116,7 +116,7 @@ impl Site {
         }
     }
 
-    async fn ask(&self, method: Method, token: Option<&str>, path: &str, range: Option<&str>) -> Answer {
+    async fn request(&self, method: Method, token: Option<&str>, path: &str, range: Option<&str>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             let pair = base64::engine::general_purpose::STANDARD.encode(format!("krs:{token}"));
@@ -132,7 +132,7 @@ impl Site {
     }
 
     async fn get(&self, path: &str) -> Answer {
-        self.ask(Method::GET, Some("apps"), path, None).await
+        self.request(Method::GET, Some("apps"), path, None).await
     }
 
     fn of(&self, image: &Image, rest: impl std::fmt::Display) -> String {
@@ -206,12 +206,12 @@ async fn parts_and_heads_of_blobs_are_answered() {
     let site = Site::new().await;
     let (digest, content) = site.layer();
     let path = site.of(&site.app, format_args!("blobs/{digest}"));
-    let part = site.ask(Method::GET, Some("apps"), &path, Some("bytes=300000-")).await;
+    let part = site.request(Method::GET, Some("apps"), &path, Some("bytes=300000-")).await;
     assert_eq!(part.status, 206);
     assert_eq!(part.header("content-range"), format!("bytes 300000-{}/{}", content.len() - 1, content.len()));
     assert!(part.body.unwrap() == content[300_000..]);
-    assert_eq!(site.ask(Method::GET, Some("apps"), &path, Some("bytes=9999999-")).await.status, 416);
-    let head = site.ask(Method::HEAD, Some("apps"), &path, None).await;
+    assert_eq!(site.request(Method::GET, Some("apps"), &path, Some("bytes=9999999-")).await.status, 416);
+    let head = site.request(Method::HEAD, Some("apps"), &path, None).await;
     assert_eq!((head.status, head.header("content-length")), (200, content.len().to_string().as_str()));
     assert!(head.body.unwrap().is_empty());
 }
@@ -222,17 +222,17 @@ async fn who_shows_no_good_token_learns_nothing() {
     let known = site.of(&site.app, format_args!("manifests/{}", site.app.digest));
     for path in ["/v2/", "/v2/a/manifests/b", "/v2/_catalog", known.as_str()] {
         for token in [None, Some("bad")] {
-            let answer = site.ask(Method::GET, token, path, None).await;
+            let answer = site.request(Method::GET, token, path, None).await;
             assert_eq!(
                 (answer.status, answer.header("www-authenticate")),
                 (401, "Basic realm=\"krs-importer\"")
             );
             assert_eq!(answer.json()["errors"][0]["code"], "UNAUTHORIZED");
         }
-        let answer = site.ask(Method::GET, Some("down"), path, None).await;
+        let answer = site.request(Method::GET, Some("down"), path, None).await;
         assert_eq!(answer.status, 503, "a Job tries again when the API server is back");
     }
-    assert_eq!(site.ask(Method::PUT, Some("apps"), &known, None).await.status, 405);
+    assert_eq!(site.request(Method::PUT, Some("apps"), &known, None).await.status, 405);
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn a_pod_reads_only_what_a_set_of_its_namespace_lists_now() {
     assert_eq!((refused.status, unknown.status), (404, 404));
     assert_eq!(refused.body, unknown.body, "what is there is not told from what is not");
     assert_eq!(site.get(&hidden).await.status, 404);
-    assert_eq!(site.ask(Method::GET, Some("tenant"), &listed, None).await.status, 404);
+    assert_eq!(site.request(Method::GET, Some("tenant"), &listed, None).await.status, 404);
     site.demand.send_replace(demand("apps", &site.other));
     assert_eq!(site.get(&listed).await.status, 404);
     assert_eq!(site.get(&unlisted).await.status, 200);
@@ -264,13 +264,17 @@ async fn t123_a_pod_reads_only_what_the_bundle_lists_for_its_namespace() {
     let layer = site.of(&site.app, format_args!("blobs/{}", site.layer().0));
     site.demand.send_replace(demand("tenant", &site.app));
     for path in [&manifest, &layer] {
-        let answer = site.ask(Method::GET, Some("tenant"), path, None).await;
-        let absent = site.ask(Method::GET, Some("tenant"), "/v2/a/b/manifests/1", None).await;
+        let answer = site.request(Method::GET, Some("tenant"), path, None).await;
+        let absent = site.request(Method::GET, Some("tenant"), "/v2/a/b/manifests/1", None).await;
         assert_eq!((answer.status, answer.body), (404, absent.body), "as if it was not there");
     }
     site.front.shared = true;
     for path in [&manifest, &layer] {
-        assert_eq!(site.ask(Method::GET, Some("tenant"), path, None).await.status, 200, "the site shares");
+        assert_eq!(
+            site.request(Method::GET, Some("tenant"), path, None).await.status,
+            200,
+            "the site shares"
+        );
     }
 }
 
@@ -310,14 +314,14 @@ async fn t216_an_image_whose_bundle_is_away_is_read_from_another_one_that_has_al
     let (layer, content) = site.layer();
     let name = repository(&away, &site.app.digest);
     let rest = site
-        .ask(Method::GET, Some("apps"), &format!("/v2/{name}/blobs/{layer}"), Some("bytes=300000-"))
+        .request(Method::GET, Some("apps"), &format!("/v2/{name}/blobs/{layer}"), Some("bytes=300000-"))
         .await;
     assert_eq!(rest.status, 206, "a transfer resumes");
     assert!(rest.body.unwrap() == content[300_000..]);
     // Who may read what stays the same.
     assert_eq!(site.get(&path(&site.other)).await.status, 404, "no set lists it");
     site.demand.send_replace(demand("others", &site.app));
-    assert_eq!(site.ask(Method::GET, Some("others"), &path(&site.app), None).await.status, 503);
+    assert_eq!(site.request(Method::GET, Some("others"), &path(&site.app), None).await.status, 503);
     site.demand.send_replace(demand("apps", &site.app));
     site.library.remove(&site.bundle);
     assert_eq!(site.get(&path(&site.app)).await.status, 503);
@@ -337,7 +341,7 @@ async fn t37_a_damaged_blob_is_never_a_complete_answer_and_the_library_is_told()
     let fault = site.faults.recv().await.unwrap();
     assert!(fault.damaged && fault.bundle == site.bundle, "{fault:?}");
     assert!(fault.message.contains("x.krs.tar") && fault.message.contains(&digest.hex()), "{fault:?}");
-    assert_eq!(site.ask(Method::GET, Some("apps"), &path, Some("bytes=400000-")).await.status, 500);
+    assert_eq!(site.request(Method::GET, Some("apps"), &path, Some("bytes=400000-")).await.status, 500);
     assert!(site.faults.try_recv().is_err(), "damage is told once");
 }
 

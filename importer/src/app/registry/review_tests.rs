@@ -10,14 +10,14 @@ fn peer(n: u8) -> std::net::IpAddr {
     [10, 0, 0, n].into()
 }
 
-async fn ask(api: &FakeApi) -> Result<TokenReviewResult, Unavailable> {
+async fn review(api: &FakeApi) -> Result<TokenReviewResult, Unavailable> {
     reviewer(api.client())(Secret::new(token("good")), peer(1)).await
 }
 
 #[tokio::test]
 async fn t154_the_token_of_a_live_pod_of_a_copy_job_stands_for_its_namespace() {
     let set = SetName { namespace: "apps".to_owned(), name: "set".to_owned() };
-    assert_eq!(ask(&FakeApi::with_copy_job()).await, Ok(TokenReviewResult::Reader(set)));
+    assert_eq!(review(&FakeApi::with_copy_job()).await, Ok(TokenReviewResult::Reader(set)));
 }
 
 #[tokio::test]
@@ -57,12 +57,12 @@ async fn t154_a_token_is_refused_when_anything_between_it_and_a_set_is_not_as_it
             let (parent, key) = pointer.rsplit_once('/').unwrap();
             object.pointer_mut(parent).unwrap()[key] = value.clone();
         });
-        assert_eq!(ask(&api).await, Ok(TokenReviewResult::Refused), "{path} {pointer} {value}");
+        assert_eq!(review(&api).await, Ok(TokenReviewResult::Refused), "{path} {pointer} {value}");
     }
     for gone in [POD, JOB, SET] {
         let api = FakeApi::with_copy_job();
         api.with(|state| state.objects.remove(gone));
-        assert_eq!(ask(&api).await, Ok(TokenReviewResult::Refused), "{gone}");
+        assert_eq!(review(&api).await, Ok(TokenReviewResult::Refused), "{gone}");
     }
 }
 
@@ -74,7 +74,7 @@ async fn an_api_server_that_does_not_answer_refuses_nobody() {
         for code in [403, 500] {
             let api = FakeApi::with_copy_job();
             api.with(|state| state.failing = Some((call, code)));
-            let error = ask(&api).await.unwrap_err();
+            let error = review(&api).await.unwrap_err();
             assert!(!error.to_string().contains("good"), "{error}");
         }
     }

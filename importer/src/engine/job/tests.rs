@@ -127,11 +127,11 @@ fn t84_the_report_of_the_newest_pod_is_read_and_made_printable() {
     }]}))
     .unwrap();
     let report = |text: &str| json!({"terminated": {"exitCode": 1, "message": text}});
-    let said =
+    let text =
         r#"{"done":1,"failed":1,"failures":[{"target":0,"reason":"AuthFailed","message":"a\u001b[31m"}]}"#;
     let pods = [
         pod("old", "2026-03-01T07:00:00Z", &report("{\"done\": 7}")),
-        pod("new", "2026-03-01T07:30:00Z", &report(said)),
+        pod("new", "2026-03-01T07:30:00Z", &report(text)),
     ];
     let JobPhase::Failed { at, why, report: Some(found) } = read(&job, &pods).unwrap().phase else {
         panic!("it failed, with a report")
@@ -154,10 +154,10 @@ fn t206_why_a_job_failed_says_the_newest_pod_that_failed_and_no_older_one() {
         "lastTransitionTime": "2026-03-01T08:00:00Z",
     }]}))
     .unwrap();
-    let said =
+    let text =
         r#"{"failed":1,"failures":[{"target":0,"reason":"RegistryUnreachable","message":"no route"}]}"#;
     let end = |code: i32, reason: &str, message: &str| json!({"terminated": {"exitCode": code, "reason": reason, "message": message}});
-    let old = pod("old", "2026-03-01T07:00:00Z", &end(8, "Error", said));
+    let old = pod("old", "2026-03-01T07:00:00Z", &end(8, "Error", text));
     let newest = |state| pod("new", "2026-03-01T07:30:00Z", &state);
     // They are read one by one, the newest first.
     let phase = |newest: Pod| {

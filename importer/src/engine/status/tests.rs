@@ -172,7 +172,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         set["status"] = status;
         set
     };
-    let said = |generation, summary: &StatusSummary| {
+    let status_of = |generation, summary: &StatusSummary| {
         json!(status(None, generation, &spec(2), summary, Some(at(NOW)), at(NOW)))
     };
     let progressing = |ready: &'static str, reconciling: &'static str, message: &str| StatusSummary {
@@ -191,20 +191,20 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
     };
     let mut states = vec![
         ("before the first reconcile", object(1, false, json!({"observedGeneration": -1})), IN_PROGRESS),
-        ("ready", object(1, false, said(1, &good(2))), CURRENT),
+        ("ready", object(1, false, status_of(1, &good(2))), CURRENT),
         (
             "ready from a source registry",
-            object(1, false, said(1, &StatusSummary { bundle: None, ..good(2) })),
+            object(1, false, status_of(1, &StatusSummary { bundle: None, ..good(2) })),
             CURRENT,
         ),
-        ("ready at an older generation", object(2, false, said(1, &good(2))), IN_PROGRESS),
-        ("suspended and ready", object(1, true, said(1, &good(2))), ("Current", "Suspended")),
+        ("ready at an older generation", object(2, false, status_of(1, &good(2))), IN_PROGRESS),
+        ("suspended and ready", object(1, true, status_of(1, &good(2))), ("Current", "Suspended")),
         (
             "suspended with images missing",
             object(
                 1,
                 true,
-                said(1, &unready(reason::SUSPENDED, "0 of 2 images present; the set is suspended")),
+                status_of(1, &unready(reason::SUSPENDED, "0 of 2 images present; the set is suspended")),
             ),
             ("InProgress", "Suspended"),
         ),
@@ -213,7 +213,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
             object(
                 1,
                 false,
-                said(1, &unready(reason::SOURCE_NOT_ALLOWED, "copying from docker.io is not allowed")),
+                status_of(1, &unready(reason::SOURCE_NOT_ALLOWED, "copying from docker.io is not allowed")),
             ),
             IN_PROGRESS,
         ),
@@ -222,7 +222,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
             object(
                 1,
                 false,
-                said(
+                status_of(
                     1,
                     &progressing(
                         reason::COPYING,
@@ -233,7 +233,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
             ),
             IN_PROGRESS,
         ),
-        ("waiting for a bundle", object(1, false, said(1, &waiting())), IN_PROGRESS),
+        ("waiting for a bundle", object(1, false, status_of(1, &waiting())), IN_PROGRESS),
     ];
     for why in [
         reason::REGISTRY_UNREACHABLE,
@@ -254,7 +254,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         reason::TAG_CONTESTED,
     ] {
         let summary = progressing(why, reason::RETRYING, "the last attempt failed");
-        states.push((why, object(1, false, said(1, &summary)), IN_PROGRESS));
+        states.push((why, object(1, false, status_of(1, &summary)), IN_PROGRESS));
     }
     for why in [
         reason::JOBS_FORBIDDEN,
@@ -266,7 +266,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         reason::BASE_MISSING,
         reason::DIGEST_MISMATCH,
     ] {
-        states.push((why, object(1, false, said(1, &stalled(why, "the set's owner must act"))), FAILED));
+        states.push((why, object(1, false, status_of(1, &stalled(why, "the set's owner must act"))), FAILED));
     }
     states
 }

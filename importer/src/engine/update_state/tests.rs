@@ -152,16 +152,19 @@ fn t269_the_end_of_a_job_counts_once_the_registry_was_walked_before_or_after_it_
     let (targets, job) = copied(1);
     let key = targets[0].key;
     let (resync, verify, jobs) = (Duration::from_secs(600), Duration::from_secs(86_400), [job]);
-    let asked = |state: &SetState| {
-        due_checks(&targets, state, resync, verify, at(1)).into_iter().map(|(_, ask)| ask).collect::<Vec<_>>()
+    let due = |state: &SetState| {
+        due_checks(&targets, state, resync, verify, at(1))
+            .into_iter()
+            .map(|(_, check)| check)
+            .collect::<Vec<_>>()
     };
     let new = SetState { observed_at: Some(at(0)), ..SetState::default() };
-    assert_eq!(asked(&new), [CheckKind::Full]);
+    assert_eq!(due(&new), [CheckKind::Full]);
     for answer in [None, Some(Answer::Observed), Some(answers()[2].clone())] {
         let answered = answer.into_iter().map(|answer| (key, answer)).collect();
         let state = update_state(&new, &targets, &answered, at(1), &jobs, at(1));
         assert!(state.ended.is_empty() && state.attempts.is_empty(), "{answered:?}");
-        assert_eq!(asked(&state), [CheckKind::Full], "{answered:?}");
+        assert_eq!(due(&state), [CheckKind::Full], "{answered:?}");
         // It became present while the Job ran, which may have failed for others.
         let verified = SetState { verified_at: BTreeMap::from([(key, at(0))]), ..new.clone() };
         let failed = JobPhase::Failed { at: at(0), why: "other".to_owned(), report: None };
@@ -169,11 +172,11 @@ fn t269_the_end_of_a_job_counts_once_the_registry_was_walked_before_or_after_it_
             let state = update_state(&verified, &targets, &answered, at(1), &jobs, at(1));
             assert_eq!(state.ended.get(&key), Some(&at(0)), "{answered:?}");
             assert!(state.attempts.is_empty(), "{answered:?}");
-            assert_eq!(asked(&state), [], "{answered:?}");
+            assert_eq!(due(&state), [], "{answered:?}");
         }
     }
     let complete = BTreeMap::from([(key, Answer::Complete)]);
-    assert_eq!(asked(&update_state(&new, &targets, &complete, at(1), &jobs, at(1))), []);
+    assert_eq!(due(&update_state(&new, &targets, &complete, at(1), &jobs, at(1))), []);
     // What is known to be missing at the end of its Job is no verification.
     let verified = SetState { verified_at: BTreeMap::from([(key, at(0))]), ..new };
     let missing = BTreeMap::from([(key, missing())]);

@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn what_is_added_to_jobs_is_checked_before_one_is_made() {
         let long = "x".repeat(64);
-        for (jobs, says) in [
+        for (jobs, message) in [
             ("labels: {app.kubernetes.io/component: x}", "written by the importer"),
             ("podLabels: {kuberegistrysync.io/set-uid: x}", "written by the importer"),
             ("podAnnotations: {batch.kubernetes.io/x: x}", "written by the importer"),
@@ -294,7 +294,7 @@ mod tests {
             ("hostAliases: [{ip: edge.local, hostnames: [x]}]", "no address"),
         ] {
             let error = parse(jobs, "").unwrap_err();
-            assert!(error.contains(says), "{jobs}: {error}");
+            assert!(error.contains(message), "{jobs}: {error}");
         }
         let many = (0..65).map(|n| format!("{{name: a{n}}}")).collect::<Vec<_>>().join(", ");
         assert!(parse(&format!("extraEnv: [{many}]"), "").unwrap_err().contains("at most 64"));

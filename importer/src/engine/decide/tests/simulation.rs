@@ -47,9 +47,9 @@ impl World {
         let site = &mut self.site;
         let Intervals { resync, verify } =
             Intervals { resync: Duration::from_secs(600), verify: Duration::from_secs(86400) };
-        let asked = due_checks(&site.targets, &site.state, resync, verify, site.now);
+        let due = due_checks(&site.targets, &site.state, resync, verify, site.now);
         let mut answers = BTreeMap::new();
-        for (target, how) in asked {
+        for (target, how) in due {
             let there = self.edge.contains(&target.key);
             let answer = match how {
                 _ if !registry_answers => {

@@ -4,7 +4,11 @@ use super::*;
 /// What a state is called: reasons of Ready, Reconciling and Stalled.
 fn reasons(site: &Site) -> (&'static str, Option<&'static str>, Option<&'static str>) {
     let summary = site.decide().summary;
-    (summary.ready.0, summary.reconciling.map(|said| said.0), summary.stalled.map(|said| said.0))
+    (
+        summary.ready.0,
+        summary.reconciling.map(|condition| condition.0),
+        summary.stalled.map(|condition| condition.0),
+    )
 }
 
 fn blocker(reason: &'static str, stalled: bool) -> Option<Blocker> {

@@ -62,7 +62,7 @@ impl SiteUnderTest {
         set.unresolved = open.map(|(position, _)| position).collect();
         set.seen_spec = Some(set.spec.clone());
         let jobs = if self.is_stale { set.old_jobs.clone() } else { set.jobs.clone() };
-        let answers = self.ask(n);
+        let answers = self.check(n);
         let set = &mut self.sets[n];
         set.state = update_state(&set.state, &set.targets, &answers, now, &jobs, now);
         let decision = decide(&Observation {
@@ -94,7 +94,7 @@ impl SiteUnderTest {
     }
 
     /// Asks the edge registry.
-    fn ask(&mut self, n: usize) -> BTreeMap<TargetKey, Answer> {
+    fn check(&mut self, n: usize) -> BTreeMap<TargetKey, Answer> {
         let (now, set) = (self.now(), &mut self.sets[n]);
         let mut answers = BTreeMap::new();
         if set.spec.suspend {
