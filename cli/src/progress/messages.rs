@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use krs_core::progress::{Activity, Progress};
 
-/// Leaves out the progress, but not the messages: a log without pauses and retries does not say why a run takes so long.
+/// Leaves out the progress, but not the messages: a log without pauses and retries does not say why a run takes that long.
 #[derive(Debug, Default)]
 pub(crate) struct Messages<P>(P);
 

@@ -226,10 +226,10 @@ impl Facts {
         let missing = self.missing.iter().map(|m| (m.reference.to_string(), m.reason.clone()));
         for Cause { reason, names } in by_cause(missing) {
             if let [name] = names.as_slice() {
-                lines.push(("Lacks", format!("{name}: {reason}")));
+                lines.push(("Missing", format!("{name}: {reason}")));
                 continue;
             }
-            lines.push(("Lacks", format!("{}: {reason}", count(names.len() as u64, "image"))));
+            lines.push(("Missing", format!("{}: {reason}", count(names.len() as u64, "image"))));
             lines.extend(list(&names, "").lines().skip(1).map(|line| ("", line.to_owned())));
         }
         if self.missing_referrers > 0 {

@@ -42,7 +42,7 @@ struct Set {
     without_digest: usize,
 }
 
-/// Something about a place in a file.
+/// A remark on a line of a file.
 #[derive(Debug, Serialize)]
 pub(crate) struct FileRemark {
     file: String,

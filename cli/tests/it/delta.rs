@@ -224,7 +224,7 @@ fn t88_keep_going_writes_an_archive_that_says_what_is_missing() {
     let outcome = site
         .bundle("a.krs.tar", &["--keep-going"])
         .failed(6, &["the bundle does not have 1 image", "team/gone:1.0@"]);
-    assert!(outcome.out.contains("Lacks"), "{outcome}");
+    assert!(outcome.out.contains("Missing"), "{outcome}");
     let outcome = site
         .desk
         .krs(&["verify", "a.krs.tar"])

@@ -30,7 +30,7 @@ impl<T> Restores<T> {
         Self { last: now, count: recent.map_or(1, |before| before.count.saturating_add(1)) }
     }
 
-    /// How long the next one has to wait, when the last one is so long ago.
+    /// How long the next one has to wait, when the last one was that long ago.
     pub(crate) fn wait(&self, passed: Duration) -> Duration {
         let doubled = self.count.saturating_sub(SOON).min(16);
         RESTORE_INTERVAL.saturating_mul(1 << doubled).min(MAX_RESTORE_INTERVAL).saturating_sub(passed)

@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn t265_only_a_connection_that_acknowledges_nothing_for_the_full_limit_is_blocked() {
         assert!(blocked(&[(0, 500, true, 0), (30, 500, true, 0), (60, 500, true, 0)]));
-        assert!(!blocked(&[(0, 500, true, 0), (59, 500, true, 0)]), "not so long yet");
+        assert!(!blocked(&[(0, 500, true, 0), (59, 500, true, 0)]), "not for that time yet");
         assert!(!blocked(&[(0, 500, true, 0), (30, 400, true, 0), (60, 400, true, 0)]), "some were");
         assert!(!blocked(&[(0, 500, true, 0), (30, 500, false, 0), (60, 500, true, 0)]), "all were");
         assert!(!blocked(&[(0, 0, false, 0), (600, 0, false, 0)]), "a registry that hashes a blob is silent");

@@ -10,9 +10,9 @@ use crate::model::task::path;
 
 /// Longest time for connecting to a registry: enough for the attempts of Linux at 0, 1, 3 and 7 s.
 const CONNECT: Duration = Duration::from_secs(10);
-/// skopeo may do nothing for so long: a registry hashes and moves a large blob when it has all of it.
+/// How long skopeo may do nothing: a registry hashes and moves a large blob when it has all of it.
 const STALL: Duration = Duration::from_secs(900);
-/// After so long without anything read or written it is worth a look whether the network is blocked.
+/// After this time without anything read or written, it is checked whether the network is blocked.
 const IDLE: Duration = Duration::from_secs(60);
 /// Where the runner finds its files, and how patient it is.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct Paths {
     pub skopeo: Utf8PathBuf,
     /// Longest time for connecting to a registry.
     pub connect: Duration,
-    /// skopeo is ended when it does nothing for so long.
+    /// skopeo is ended when it does nothing for this time.
     pub stall: Duration,
     /// How long skopeo may do nothing before both registries are asked whether they can still be reached, again and again.
     pub idle: Duration,

@@ -39,7 +39,7 @@ use crate::api::FakeApi;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Watches are not looked after while a test runs.
-const SELDOM: Pace = Pace {
+const SLOW: Pace = Pace {
     compare: Duration::from_secs(3600),
     max_age: Duration::from_secs(3600),
     limit: Duration::from_secs(7200),
@@ -118,7 +118,7 @@ impl World {
             image,
             limits: Limits::default(),
             passes: VerificationOptions::default(),
-            pace: SELDOM,
+            pace: SLOW,
             details: Duration::ZERO,
             sets: 1,
             source,

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const LIMITS: Limits = Limits { call: Duration::from_millis(300), silence: Duration::from_millis(600) };
 
 /// Watches are not looked after while a test runs.
-const SELDOM: Pace = Pace {
+const SLOW: Pace = Pace {
     compare: Duration::from_secs(3600),
     max_age: Duration::from_secs(3600),
     limit: Duration::from_secs(7200),
@@ -40,7 +40,7 @@ pub(crate) struct Running {
 }
 
 pub(crate) fn start(world: &World) -> Running {
-    start_at(world, SELDOM)
+    start_at(world, SLOW)
 }
 
 fn start_at(world: &World, pace: Pace) -> Running {
@@ -269,7 +269,7 @@ async fn restored(restore: impl Fn(&FakeApi, Snapshot)) {
     let world = World::new(5, Auth::None);
     world.set("x", &[0], |_| {});
     world.set("untouched", &[4], |_| {});
-    let pace = Pace { compare: Duration::from_millis(100), ..SELDOM };
+    let pace = Pace { compare: Duration::from_millis(100), ..SLOW };
     let running = start_at(&world, pace);
     until("the Jobs", || world.running().len() == 2).await;
     until_quiescent(&world).await;
@@ -322,7 +322,7 @@ async fn t182_sets_are_seen_after_etcd_was_restored_below_watches_that_run() {
 async fn t182_a_set_of_which_nothing_seems_to_have_changed_is_reconciled_after_etcd_was_restored() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
-    let running = start_at(&world, Pace { compare: Duration::from_millis(100), ..SELDOM });
+    let running = start_at(&world, Pace { compare: Duration::from_millis(100), ..SLOW });
     until("a Job", || world.running().len() == 1).await;
     world.run_jobs();
     until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
@@ -341,7 +341,7 @@ async fn t182_a_set_of_which_nothing_seems_to_have_changed_is_reconciled_after_e
 async fn t182_health_shows_a_watch_that_is_ahead_of_the_api_server_until_everything_was_listed_again() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
-    let pace = Pace { compare: Duration::from_millis(50), limit: Duration::from_millis(1500), ..SELDOM };
+    let pace = Pace { compare: Duration::from_millis(50), limit: Duration::from_millis(1500), ..SLOW };
     let running = start_at(&world, pace);
     until("the first reconcile", || observed(&world, "x") == 1).await;
     until_quiescent(&world).await;
@@ -367,7 +367,7 @@ async fn t182_health_shows_a_watch_that_is_ahead_of_the_api_server_until_everyth
 async fn t182_everything_is_listed_again_from_time_to_time_and_no_set_is_reconciled_for_that() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
-    let running = start_at(&world, Pace { max_age: Duration::from_millis(200), ..SELDOM });
+    let running = start_at(&world, Pace { max_age: Duration::from_millis(200), ..SLOW });
     until("a Job", || world.running().len() == 1).await;
     world.run_jobs();
     until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;

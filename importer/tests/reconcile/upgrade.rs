@@ -79,7 +79,7 @@ async fn t82_an_upgrade_from_0_1_continues_with_its_state_and_its_running_job_an
 
     let importer = world.importer();
     world.reconcile(&importer).await.unwrap();
-    assert_eq!(world.running(), running, "the running Job is gone on with, and no other is created");
+    assert_eq!(world.running(), running, "the running Job is adopted, and no other is created");
     assert_eq!(world.api.all("jobs").len(), 1, "the one that succeeded is deleted");
     assert_eq!(world.status("x")["images"]["present"], 1, "{:#}", world.status("x"));
     assert_eq!(world.status("x")["bundle"]["name"], "prod-1");

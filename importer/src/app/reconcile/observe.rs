@@ -154,7 +154,7 @@ impl SetReconcile<'_> {
         Ok(found)
     }
 
-    /// Forgets the names of Jobs that ended so long ago that Kubernetes deleted them. Where it did not, that is made up for.
+    /// Forgets the names of Jobs that ended so early that Kubernetes deleted them. Where it did not, that is made up for.
     async fn delete_overdue(&self, state: &mut SetState) {
         let (client, namespace) = (&self.importer.parts.client, &self.name.namespace);
         let Some(jobs) = &mut state.jobs else { return };

@@ -101,7 +101,7 @@ impl<'a> Ownership<'a> {
     }
 }
 
-/// Jobs that ended so long ago that Kubernetes should have deleted them, by name and UID, some at a time.
+/// Jobs that ended so early that Kubernetes should have deleted them, by name and UID, some at a time.
 pub(super) fn overdue(jobs: &OwnedJobs, now: Timestamp) -> Vec<(String, String)> {
     let limit = Duration::from_secs(job::TTL.unsigned_abs().into()).saturating_add(OVERDUE);
     let ended = jobs.iter().filter(|(_, owned)| owned.ended.is_some_and(|at| is_over(at, limit, now)));

@@ -111,7 +111,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         151,
         "Jobs with the importer's labels and owner that it did not create, or that somebody suspended",
-        "they take no place and no repository; those of 0.1 that run at the update are adopted",
+        "they take no slot and no repository; those of 0.1 that run at the update are adopted",
     ),
     (
         152,
@@ -140,7 +140,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     ),
     (
         157,
-        "somebody asks for a reconcile of a set whose images are proven",
+        "somebody asks for a reconcile of a set whose images are present",
         "the registry is asked about every image, and the status answers",
     ),
     (
@@ -151,7 +151,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         160,
         "the answers of a registry are taken long after it was asked",
-        "they are dropped after some minutes, and when somebody asks for a reconcile; a proof has the time of its check",
+        "they are dropped after some minutes, and when somebody asks for a reconcile; a verification has the time of its check",
     ),
     (
         161,
@@ -230,7 +230,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     ),
     (
         177,
-        "copy Jobs ended, and Kubernetes keeps them for an hour or for ever",
+        "copy Jobs ended, and Kubernetes keeps them for an hour or indefinitely",
         "nothing is read of them once their end is accounted for, their names are not used again, and what stays is deleted",
     ),
     (
@@ -241,7 +241,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         179,
         "two importers serve the same namespaces, or one takes the place of another",
-        "a set belongs to one that runs, an ImageBundle to one for ever; the other takes sets over once its Lease has expired",
+        "a set belongs to one that runs, an ImageBundle to one for good; the other takes sets over once its Lease has expired",
     ),
     (
         180,
@@ -382,7 +382,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         220,
         "a copy Job brings many images and takes hours, in which nothing of it is seen",
-        "images count as present once the registry proves them, asked each half minute with at most two requests for missing ones per Job",
+        "images count as present once they are verified in the registry, which is queried each half minute with at most two requests for missing ones per Job",
     ),
     (
         221,

@@ -13,7 +13,7 @@ pub(super) const MAKING: &[Fault] = &[
     (87, "Ctrl-C, SIGTERM, kill, a full disk", "no file has the final name; the next run works"),
     (88, "one image of many fails", "each one that fails is named, and no archive is left"),
     (89, "the same commit twice", "the same bytes"),
-    (90, "a registry that sends other bytes", "fetched once more, then refused; no archive is left"),
+    (90, "a registry that sends other bytes", "fetched again, then refused; no archive is left"),
     (91, "keys and passphrases as arguments", "refused, not repeated; files and prompts only"),
     (92, "credential helpers that hang or print nonsense", "given up in time; nothing of it is shown"),
     (

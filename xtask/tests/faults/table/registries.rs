@@ -18,7 +18,7 @@ pub(super) const REGISTRIES: &[Fault] = &[
     (56, "certificates of unknown CAs or for other names", "refused; never a way around TLS"),
     (57, "a realm, location or redirect to somebody else", "no credentials go there"),
     (58, "a registry that stores something else", "found out by reading back; an error"),
-    (59, "a full or read-only registry", "said to be so, and not tried for ever"),
+    (59, "a full or read-only registry", "reported as that, and not retried indefinitely"),
     (
         60,
         "a damaged blob in the registry",
@@ -26,7 +26,7 @@ pub(super) const REGISTRIES: &[Fault] = &[
     ),
     (61, "a layer that the registry lost", "found, and sent again"),
     (62, "garbage collection between two runs", "every image has a tag, so it stays"),
-    (63, "garbage collection during a push", "what it took is sent again; the manifest is put once more"),
+    (63, "garbage collection during a push", "what it took is sent again; the manifest is put again"),
     (64, "two that push to one registry", "nothing flaps: both push the same"),
     (65, "tags that may not be changed", "the digest is pushed, the tag is reported"),
     (66, "registries without some feature", "they work, or the missing feature is named"),

@@ -390,7 +390,7 @@ fn a_tag_that_others_keep_moving_is_reported_and_not_fought_over() {
     assert_eq!(decision.from_bundle, [0], "the media stay until it is put back");
     assert_eq!(decision.summary.failures[0].reason, reason::TAG_CONTESTED);
     site.now = at(24 * 3600);
-    assert_eq!(site.decide().create.len(), 1, "a day later once more");
+    assert_eq!(site.decide().create.len(), 1, "a day later again");
 }
 
 #[test]
