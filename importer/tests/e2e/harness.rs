@@ -237,9 +237,9 @@ fn situation() -> String {
         &["logs", "-n", "krs-system", "deploy/krs-importer", "--previous", "--tail=20"],
     ] {
         let output = try_run("kubectl", arguments, None);
-        let text = if output.status.success() { &output.stdout } else { &output.stderr };
-        let text = String::from_utf8_lossy(text);
-        let lines = text.lines().collect::<Vec<_>>();
+        let shown = if output.status.success() { &output.stdout } else { &output.stderr };
+        let shown = String::from_utf8_lossy(shown);
+        let lines = shown.lines().collect::<Vec<_>>();
         let from = lines.len().saturating_sub(60);
         text.push_str(&format!("---- kubectl {}\n{}\n", arguments.join(" "), lines[from..].join("\n")));
     }

@@ -53,7 +53,7 @@ fn every_fault_has_one_row_and_every_number_in_a_test_is_one() {
 #[test]
 fn every_promise_of_security_md_has_tests() {
     let text = fs::read_to_string(checkout().join("SECURITY.md")).unwrap();
-    let table = text.split("| who | what they can try | what stops them | tests |").nth(1).unwrap();
+    let table = text.split("| attacker or fault | what it can try | what stops it | tests |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect::<Vec<_>>();
     assert!(rows.len() >= 8, "{rows:?}");
     let covered = covered();
