@@ -71,6 +71,7 @@ async fn a_status_with_the_reasons_of_version_0_1_is_understood_and_gets_the_pre
     world.drop("prod-5.krs.tar", 5).await;
     let mut intake = world.start();
     intake.stock(|stock| stock.bundles.len() == 1).await;
+    world.condition("prod-5", COMPLETE, "True", "FilePresent").await;
     std::fs::remove_file(world.at("prod-5.krs.tar")).unwrap();
     world.condition("prod-5", COMPLETE, "False", "MediaAbsent").await;
     intake.stop().await;
