@@ -29,7 +29,7 @@ fn keys(set: &Value, edge: &str) -> Vec<String> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StateOf01 {
-    verified_at: BTreeMap<String, jiff::Timestamp>,
+    proofs: BTreeMap<String, jiff::Timestamp>,
     #[expect(dead_code, reason = "read for its type")]
     attempts: BTreeMap<String, AttemptOf01>,
     bundle: Option<krs_core::crd::BundleReference>,
@@ -101,7 +101,7 @@ async fn t82_an_upgrade_from_0_1_continues_with_its_state_and_its_running_job_an
     assert_eq!(states[0]["metadata"]["labels"], golden["configmaps"][0]["metadata"]["labels"]);
     let written = states[0]["data"]["state.json"].as_str().unwrap();
     let read = serde_json::from_str::<StateOf01>(written).unwrap();
-    assert_eq!(read.verified_at.len(), 2, "0.1 copies nothing again");
+    assert_eq!(read.proofs.len(), 2, "0.1 copies nothing again");
     assert_eq!(read.bundle.unwrap().name, "prod-1");
     // Jobs of today have all by which 0.1 knows its own.
     world.set("y", &[0], |set| set["spec"]["images"][0]["destinationRepository"] = json!("elsewhere"));
