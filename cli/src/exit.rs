@@ -19,7 +19,7 @@ macro_rules! exit_codes {
     };
 }
 
-// Code, class of failure with its name for programs, and the line of `--help`. The last row has no line of its own.
+// Code, class of failure with its name for programs, and the line of `--help`. The last row is named in the line before it.
 exit_codes! {
     OK = 0 => "done";
     OTHER = 1, Other "other" => "any other failure";
@@ -33,7 +33,7 @@ exit_codes! {
     NO_SPACE = 9, NoSpace "noSpace" => "no space left";
     DIFFERENT = 10 => "differences were found";
     INTERRUPTED = 130 => "ended by Ctrl-C; 143: by SIGTERM";
-    TERMINATED = 143 => "";
+    TERMINATED = 143 => "ended by SIGTERM";
 }
 
 /// What ended the program.
@@ -59,7 +59,7 @@ impl Signal {
 /// The exit codes, and what else `--help` says at its end.
 pub(crate) fn help() -> String {
     let mut text = "Exit codes:\n".to_owned();
-    for (code, line) in ROWS.iter().filter(|(_, line)| !line.is_empty()) {
+    for (code, line) in ROWS.iter().filter(|(code, _)| *code != TERMINATED) {
         text.push_str(&format!("{code:>4}  {line}\n"));
     }
     text + "

@@ -10,7 +10,7 @@ use krs_core::oci::reference::Reference;
 use krs_testing::tools::require;
 use serde_json::Value;
 
-use crate::harness::Workplace;
+use crate::harness::Workspace;
 
 /// A file of this repository.
 fn read(path: &str) -> String {
@@ -36,10 +36,10 @@ fn dependencies(log: &str) -> Vec<Value> {
 #[test]
 #[ignore = "slow: cargo xtask test --full"]
 fn renovate_finds_every_image_of_the_examples_and_keeps_its_form() {
-    let place = Workplace::new();
-    let sites = place.path().join("sites");
+    let workspace = Workspace::new();
+    let sites = workspace.path().join("sites");
     std::fs::create_dir(&sites).unwrap();
-    std::fs::write(place.path().join("renovate.json"), configuration()).unwrap();
+    std::fs::write(workspace.path().join("renovate.json"), configuration()).unwrap();
     let mut images = BTreeSet::new();
     for name in ["shop.yaml", "factory.yaml"] {
         let text = read(&format!("examples/{name}"));
@@ -48,13 +48,14 @@ fn renovate_finds_every_image_of_the_examples_and_keeps_its_form() {
         std::fs::write(sites.join(name), text).unwrap();
     }
     assert!(images.len() >= 5, "{images:?}");
-    place.run("git", &["init", "--quiet"]);
-    place.run("git", &["add", "."]);
-    place.run("git", &["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "Add sets"]);
+    workspace.run("git", &["init", "--quiet"]);
+    workspace.run("git", &["add", "."]);
+    workspace
+        .run("git", &["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "Add sets"]);
 
     let mut renovate = Command::new(require("renovate").as_str());
     renovate.args(["--platform=local", "--dry-run=extract", "--onboarding=false"]);
-    renovate.current_dir(place.path()).env("HOME", place.path()).env("TMPDIR", place.path());
+    renovate.current_dir(workspace.path()).env("HOME", workspace.path()).env("TMPDIR", workspace.path());
     renovate.env("LOG_FORMAT", "json").env("LOG_LEVEL", "debug");
     // It needs no network for this, and gets none.
     let nowhere = "http://127.0.0.1:9";

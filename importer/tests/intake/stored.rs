@@ -77,7 +77,9 @@ async fn a_status_with_the_reasons_of_version_0_1_is_understood_and_gets_the_pre
     intake.stop().await;
     assert_eq!(world.events("MediaAbsent"), 1);
 
-    let (absent_since, unused) = ("2025-11-01T10:00:00Z", "what the sets need is being found out");
+    let hour_ago = jiff::Timestamp::now().as_second() - 3600;
+    let absent_since = jiff::Timestamp::from_second(hour_ago).unwrap().to_string();
+    let unused = "what the sets need is being found out";
     let mut old = world.api.get("imagebundles", "", "prod-5").unwrap();
     for condition in old["status"]["conditions"].as_array_mut().unwrap() {
         if condition["type"] == COMPLETE || condition["type"] == SAFE {
