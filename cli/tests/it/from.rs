@@ -10,7 +10,7 @@ use krs_testing::image::{
 use krs_testing::registry::{Auth, Options};
 use serde_json::{Value, json};
 
-use crate::harness::{Said, Site, app};
+use crate::harness::{Outcome, Site, app};
 
 const NONE: Value = Value::Null;
 
@@ -35,13 +35,13 @@ impl Site {
     }
 
     /// Bundles, verifies and pushes; answers what `krs bundle` said.
-    fn deliver(&self, from: &[&str]) -> Said {
+    fn deliver(&self, from: &[&str]) -> Outcome {
         let from = from.iter().flat_map(|from| ["--from", from]).collect::<Vec<_>>();
         let _ = std::fs::remove_file(self.desk.path("f.krs.tar"));
-        let said = self.bundle("f.krs.tar", &from).ok();
+        let outcome = self.bundle("f.krs.tar", &from).ok();
         self.desk.krs(&["verify", "f.krs.tar"]).ok();
         self.push("f.krs.tar", &[]).ok();
-        said
+        outcome
     }
 
     fn at_the_edge(&self, repository: &str, tag: &str) -> Option<Digest> {
@@ -66,13 +66,13 @@ fn an_image_of_an_oci_layout_arrives_with_its_digest_from_a_folder_and_from_a_ta
         site.write_archive("layout.tar", &files);
         for from in ["oci:layout", "oci:layout.tar", "oci-archive:layout.tar", "docker-archive:layout.tar"] {
             site.source.clear_requests();
-            let said = site.deliver(&[from]);
+            let outcome = site.deliver(&[from]);
             assert_eq!(site.at_the_edge("local/pinned", "1.0"), Some(both.digest), "{from}");
             assert_eq!(site.at_the_edge("local/tagged", "2"), Some(tagged.digest), "{from}");
             site.arrived("team/web", "1.0");
             let asked = site.source.requests().into_iter().filter(|request| request.path.contains("/local/"));
             assert_eq!(asked.count(), 0, "{from}: no registry is asked for what a source has");
-            assert!(said.out.contains(&format!("From       {from}: 2 images, ")), "{said}");
+            assert!(outcome.out.contains(&format!("From       {from}: 2 images, ")), "{outcome}");
         }
     }
 }
@@ -83,8 +83,8 @@ fn a_bundle_is_a_source_too() {
     site.bundle("old.krs.tar", &[]).ok();
     // The registry is gone: everything comes from the bundle.
     site.source = krs_testing::registry::Registry::start(Options::default());
-    let said = site.deliver(&["oci-archive:old.krs.tar"]);
-    assert!(said.out.contains("From       oci-archive:old.krs.tar: 3 images"), "{said}");
+    let outcome = site.deliver(&["oci-archive:old.krs.tar"]);
+    assert!(outcome.out.contains("From       oci-archive:old.krs.tar: 3 images"), "{outcome}");
     assert!(site.at_the_edge("team/web", "1.0").is_some());
 }
 
@@ -141,11 +141,11 @@ fn t275_a_name_with_another_digest_is_not_used_and_said() {
     site.commit();
     let name = format!("{}/team/web:1.0", site.source.host());
     site.write_archive("other.tar", &oci_layout(&[(&other, containerd_names(&name))]));
-    let said = site.deliver(&["oci-archive:other.tar"]);
+    let outcome = site.deliver(&["oci-archive:other.tar"]);
     let (found, pinned) = (other.digest, wanted.digest);
     let remark = format!("oci-archive:other.tar has {name} as {found}, not as {pinned}");
-    assert!(said.err.contains(&format!("warning: {remark}; it is not used")), "{said}");
-    assert!(said.err.contains("no image was used from oci-archive:other.tar, which has"), "{said}");
+    assert!(outcome.err.contains(&format!("warning: {remark}; it is not used")), "{outcome}");
+    assert!(outcome.err.contains("no image was used from oci-archive:other.tar, which has"), "{outcome}");
     assert_eq!(site.at_the_edge("team/web", "1.0"), Some(pinned));
 
     // Where the registry does not have it, the error says both.
@@ -179,9 +179,9 @@ fn the_first_source_counts_and_one_with_two_images_of_a_name_is_refused() {
     site.commit();
     site.write_archive("one.tar", &oci_layout(&[(&one, containerd_names(&name))]));
     site.write_archive("two.tar", &oci_layout(&[(&two, containerd_names(&name))]));
-    let said = site.deliver(&["oci-archive:two.tar", "oci-archive:one.tar"]);
+    let outcome = site.deliver(&["oci-archive:two.tar", "oci-archive:one.tar"]);
     assert_eq!(site.at_the_edge("team/web", "1.0"), Some(two.digest));
-    assert!(said.err.contains("it is not used, because oci-archive:two.tar comes first"), "{said}");
+    assert!(outcome.err.contains("it is not used, because oci-archive:two.tar comes first"), "{outcome}");
     let both = oci_layout(&[(&one, containerd_names(&name)), (&two, containerd_names(&name))]);
     site.write_archive("both.tar", &both);
     site.bundle("x.krs.tar", &["--from", "oci-archive:both.tar"])
@@ -203,9 +203,9 @@ fn t276_an_archive_of_docker_gives_an_image_a_digest_of_its_own() {
     let tags = [name.as_str()];
     let files = docker_archive(&[(&web, &tags), (&api, &["team/api:1"])]);
     site.write_archive("d.tar", &files);
-    let said = site.deliver(&["docker-archive:d.tar"]);
+    let outcome = site.deliver(&["docker-archive:d.tar"]);
     let digest = site.at_the_edge("team/web", "1.0").unwrap();
-    assert!(said.out.contains("From       docker-archive:d.tar: 1 image, "), "{said}");
+    assert!(outcome.out.contains("From       docker-archive:d.tar: 1 image, "), "{outcome}");
     assert_ne!(digest, web.digest);
     assert_eq!(site.deliver(&["docker-archive:d.tar"]).code, 0);
     assert_eq!(site.at_the_edge("team/web", "1.0"), Some(digest), "it is always the same");
@@ -330,7 +330,7 @@ fn a_location_is_read_strictly_and_says_what_is_wrong() {
     std::fs::create_dir(site.desk.path("empty")).unwrap();
     run("oci-archive:empty").failed(2, &["is a folder", "oci:DIR"]);
     run("oci:empty").failed(2, &["has no index.json"]);
-    let said =
+    let outcome =
         site.desk.krs_env(&[("KRS_FROM", "oci:empty,oci:nowhere")], &["plan", site.checkout.path().as_str()]);
-    said.failed(2, &["oci:empty"]);
+    outcome.failed(2, &["oci:empty"]);
 }
