@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A connected side, a stick and an edge, in one temporary folder.
+//! A connected side, a drive and an edge, in one temporary folder.
 
 use std::sync::Arc;
 

@@ -127,7 +127,7 @@ impl Demo {
             &plain,
         ])?;
 
-        say("Whoever carries the archive can prove it, and see what is in it.");
+        say("The courier can verify the archive, and list what is in it.");
         self.krs(&["verify", "site-1.krs.tar", "--public-key", "ci.pub"])?;
         self.krs(&["inspect", "site-1.krs.tar"])?;
 
@@ -181,11 +181,14 @@ impl Demo {
         ])?;
         self.krs(&["push", "site-2.krs.tar", &to, "--public-key", "ci.pub", "--plain-http", &to])?;
 
-        say("A stick that was pulled too early, one with a damaged byte, and one that somebody else signed.");
-        let whole = std::fs::read(self.folder.join("site-2.krs.tar")).expect("the archive was just written");
-        std::fs::write(self.folder.join("half.krs.tar"), &whole[..whole.len() / 2]).expect("a copy");
+        say(
+            "A drive that was removed too early, a drive with a damaged byte, and a bundle that somebody else signed.",
+        );
+        let complete =
+            std::fs::read(self.folder.join("site-2.krs.tar")).expect("the archive was just written");
+        std::fs::write(self.folder.join("half.krs.tar"), &complete[..complete.len() / 2]).expect("a copy");
         self.refused(&["verify", "half.krs.tar", "--public-key", "ci.pub"], 6)?;
-        let mut damaged = whole;
+        let mut damaged = complete;
         let middle = damaged.len() / 2;
         damaged[middle] ^= 1;
         std::fs::write(self.folder.join("damaged.krs.tar"), &damaged).expect("a copy");

@@ -9,7 +9,7 @@ use krs_core::oci;
 use krs_core::oci::digest::Digest;
 use krs_core::progress::NoProgress;
 
-use super::forge::{Entry, Parts, Stick, entries, image, inserted, noise, refused, sample, tarred, verdict};
+use super::forge::{Drive, Entry, Parts, entries, image, inserted, noise, refused, sample, tarred, verdict};
 
 #[test]
 fn an_archive_that_was_taken_apart_and_put_together_is_the_same() {
@@ -250,13 +250,13 @@ fn t31_the_manifest_of_one_bundle_with_the_blobs_of_another_is_refused() {
 
 #[test]
 fn t38_a_file_that_shrinks_while_it_is_read_is_an_error() {
-    let stick = Stick::with(&sample().unsigned);
-    let bundle = Bundle::open(&stick.path, &Policy::default()).unwrap();
+    let drive = Drive::with(&sample().unsigned);
+    let bundle = Bundle::open(&drive.path, &Policy::default()).unwrap();
     let blobs_at = u64::try_from(sample().blobs_at).unwrap();
-    OpenOptions::new().write(true).open(&stick.path).unwrap().set_len(blobs_at + 600).unwrap();
+    OpenOptions::new().write(true).open(&drive.path).unwrap().set_len(blobs_at + 600).unwrap();
     let error = bundle.verify(1, &NoProgress).unwrap_err();
     assert!(matches!(error, BundleError::Read { .. }), "{error}");
-    assert!(error.to_string().contains(stick.path.as_str()), "{error}");
+    assert!(error.to_string().contains(drive.path.as_str()), "{error}");
     // It is incomplete, and no fault of the drive.
     assert_eq!(error.kind(), ErrorKind::Incomplete, "{error}");
     assert!(error.help().unwrap().contains("copy the bundle again from where it was made"), "{error}");

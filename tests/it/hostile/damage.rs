@@ -9,7 +9,7 @@ use krs_core::bundle::{Bundle, BundleError, Policy};
 use krs_core::error::{Classify as _, ErrorKind};
 use proptest::prelude::*;
 
-use super::forge::{Stick, sample, verdict};
+use super::forge::{Drive, sample, verdict};
 
 #[test]
 fn an_untouched_bundle_is_accepted() {
@@ -104,8 +104,8 @@ proptest! {
 fn every_single_byte_before_the_blobs_counts() {
     let sample = sample();
     for (whole, policy) in [(&sample.unsigned, &Policy::default()), (&sample.signed, &sample.trusting)] {
-        let stick = Stick::with(whole);
-        let mut file = fs::OpenOptions::new().write(true).open(&stick.path).unwrap();
+        let drive = Drive::with(whole);
+        let mut file = fs::OpenOptions::new().write(true).open(&drive.path).unwrap();
         let mut put = |at: usize, byte: u8| {
             file.seek(SeekFrom::Start(at as u64)).unwrap();
             file.write_all(&[byte]).unwrap();
@@ -116,10 +116,10 @@ fn every_single_byte_before_the_blobs_counts() {
                 continue;
             }
             put(at, byte ^ 0x20);
-            assert!(stick.judge(policy).is_err(), "byte {at} does not count");
+            assert!(drive.judge(policy).is_err(), "byte {at} does not count");
             put(at, byte);
         }
-        stick.judge(policy).unwrap();
+        drive.judge(policy).unwrap();
     }
 }
 

@@ -284,12 +284,12 @@ pub(super) fn inserted(entry: &Entry) -> Vec<Vec<u8>> {
 }
 
 /// A file in a folder of its own.
-pub(super) struct Stick {
+pub(super) struct Drive {
     _folder: tempfile::TempDir,
     pub(super) path: Utf8PathBuf,
 }
 
-impl Stick {
+impl Drive {
     pub(super) fn with(bytes: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar");
@@ -304,7 +304,7 @@ impl Stick {
 
 /// Opens and verifies `bytes` as a file.
 pub(super) fn verdict(bytes: &[u8], policy: &Policy) -> Result<(), BundleError> {
-    Stick::with(bytes).judge(policy)
+    Drive::with(bytes).judge(policy)
 }
 
 /// The refusal of `bytes` where any signature is accepted; it says what to do.

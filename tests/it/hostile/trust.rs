@@ -12,7 +12,7 @@ use krs_core::bundle::{
 use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::format::FORMAT_VERSION;
 
-use super::forge::{Parts, Stick, keys, refused, sample, verdict};
+use super::forge::{Drive, Parts, keys, refused, sample, verdict};
 
 /// What `policy` says to `bytes`, which must be refused.
 #[track_caller]
@@ -63,10 +63,10 @@ fn t03_a_key_counts_once_however_often_it_signed_or_is_trusted() {
     let used = entry.iter().rposition(|byte| *byte != b'\n').unwrap() + 2;
     let mut twice = [&entry[..used], &entry[..used]].concat();
     twice.resize(SIGNATURES_SIZE, b'\n');
-    let stick = Stick::with(&parts.assemble(&encoded, &twice));
+    let drive = Drive::with(&parts.assemble(&encoded, &twice));
     let Trust::Keys(keys) = &policy.trust else { unreachable!() };
     let policy = Policy { trust: Trust::Keys([&keys[..], &keys[..]].concat()), ..Policy::default() };
-    let bundle = Bundle::open(&stick.path, &policy).unwrap();
+    let bundle = Bundle::open(&drive.path, &policy).unwrap();
     assert_eq!((bundle.key_ids().len(), bundle.signers().len()), (2, 1));
 }
 
@@ -95,8 +95,8 @@ fn t05_signatures_that_claim_ten_gigabytes_are_read_for_16_kib() {
     let header = krs_core::bundle::layout::header("krs/signatures", 10 << 30).unwrap();
     let mut bytes = sample.signed.clone();
     bytes[at..at + 512].copy_from_slice(&header);
-    let stick = Stick::with(&bytes);
-    let mut file = OpenOptions::new().write(true).open(&stick.path).unwrap();
+    let drive = Drive::with(&bytes);
+    let mut file = OpenOptions::new().write(true).open(&drive.path).unwrap();
     for grown in [false, true] {
         if grown {
             // They are really there.
@@ -104,7 +104,7 @@ fn t05_signatures_that_claim_ten_gigabytes_are_read_for_16_kib() {
             file.seek(SeekFrom::End(0)).unwrap();
             file.write_all(&[0; 1024]).unwrap();
         }
-        let error = stick.judge(&sample.trusting).unwrap_err();
+        let error = drive.judge(&sample.trusting).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     }
 }
