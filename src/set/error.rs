@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::rules::rule::INVALID_SET;
 use super::show::shown;
 use crate::error::{Classify, ErrorKind};
 use crate::redact::{masked, printable};
@@ -21,6 +22,8 @@ pub struct SetError {
     pub line: u64,
     /// Column from 1, in characters; 0 if the error is about the line or the file.
     pub column: u64,
+    /// The rule that is broken, for reports: one of [`RULES`](crate::set::RULES).
+    pub rule: &'static str,
     /// What is wrong.
     pub message: String,
     /// What to do next.
@@ -38,11 +41,30 @@ impl SetError {
             file: shown(file.as_ref()),
             line: 0,
             column: 0,
+            rule: INVALID_SET,
             message: shown(message.as_ref()),
             help: None,
             source_text: None,
             span: None,
         }
+    }
+
+    /// Says which rule is broken.
+    pub(super) fn rule(self, rule: &'static str) -> Self {
+        Self { rule, ..self }
+    }
+
+    /// Points at `written` on the error's line, which is a line of `document`; the document begins on `first_line` of the
+    /// file. Nothing where it does not stand there.
+    pub(super) fn mark(mut self, document: &str, first_line: u64, written: &str) -> Self {
+        let Ok(before) = usize::try_from(self.line.saturating_sub(first_line)) else { return self };
+        let start = document.split_inclusive('\n').take(before).map(str::len).sum::<usize>();
+        let line = document.get(start..).unwrap_or_default().split('\n').next().unwrap_or_default();
+        if let Some(at) = line.find(written).map(|at| start + at) {
+            self.source_text = Some(document.into());
+            self.span = Some(at..at + written.len());
+        }
+        self
     }
 
     /// Adds what to do next.

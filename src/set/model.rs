@@ -3,7 +3,9 @@
 
 use super::files::names::CallPaths;
 use super::git::Source;
+use super::rules::rule::CHECKOUT;
 use super::show::shown;
+use super::yaml::text::has_content;
 use crate::crd::EdgeImageSetSpec;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RepositoryName, Tag};
@@ -50,6 +52,15 @@ pub struct LoadedSet {
     pub set: CheckedSet,
 }
 
+impl LoadedSet {
+    /// Line of the file on which `raw` begins: comments and empty lines come before `line`.
+    pub(super) fn document_line(&self) -> u64 {
+        let raw = String::from_utf8_lossy(&self.raw);
+        let before = raw.lines().take_while(|line| !has_content(line)).count() as u64;
+        self.line.saturating_sub(before)
+    }
+}
+
 /// A valid set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedSet {
@@ -92,6 +103,8 @@ pub struct SetImage {
     pub tag: Tag,
     /// Line on which the image is written, from 1: in the file after [`load`](super::load), in the YAML document after [`check`](super::check).
     pub line: u64,
+    /// Column on which it begins there, from 1, in characters; 0 where that is not known.
+    pub column: u64,
 }
 
 /// A file or YAML document with a set that is not read.
@@ -120,6 +133,8 @@ pub struct Warning {
     pub file: String,
     /// Line from 1; 0 for the file.
     pub line: u64,
+    /// What it is about, for reports: one of [`RULES`](crate::set::RULES).
+    pub rule: &'static str,
     /// One sentence.
     pub message: String,
 }
@@ -127,6 +142,11 @@ pub struct Warning {
 impl Warning {
     /// A warning whose names and texts from a checkout are escaped.
     pub fn new(file: &str, line: u64, message: &str) -> Self {
-        Self { file: shown(file), line, message: shown(message) }
+        Self { file: shown(file), line, rule: CHECKOUT, message: shown(message) }
+    }
+
+    /// Says what it is about.
+    pub(super) fn rule(self, rule: &'static str) -> Self {
+        Self { rule, ..self }
     }
 }

@@ -2,6 +2,7 @@
 //! Sets as people write them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admission;
 mod check;
 mod files;
 mod merge;

@@ -23,7 +23,7 @@ pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
 pub(crate) use login::{LoginArgs, LogoutArgs};
-pub(crate) use other::{CompletionsArgs, ManArgs, ValidateArgs};
+pub(crate) use other::{CompletionsArgs, ManArgs, ReportFormat, ReportTarget, ValidateArgs};
 pub(crate) use read::{
     InspectArgs, PolicyArgs, PublicKeys, PushArgs, PushReferrers, ServeArgs, VerifyArgs, VolumeArgs,
 };

@@ -5,6 +5,7 @@
 mod bundle;
 mod edge;
 mod facts;
+mod findings;
 mod forecast;
 mod human;
 mod images;
@@ -16,6 +17,7 @@ mod table;
 pub(crate) use bundle::{BundleReport, Done};
 pub(crate) use edge::{DryPushReport, Pushed, PushedBundle, PushedReport};
 pub(crate) use facts::{Facts, Signed};
+pub(crate) use findings::Findings;
 pub(crate) use forecast::Forecast;
 pub(crate) use human::{count, duration, rate, seconds, size};
 pub(crate) use inspect::InspectReport;

@@ -28,6 +28,7 @@ mod push;
 mod push_state;
 mod receipts;
 mod referrers;
+mod reports;
 mod resume;
 mod sets;
 mod sign;

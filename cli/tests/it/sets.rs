@@ -336,7 +336,7 @@ fn t258_messages_name_files_by_paths_that_begin_as_the_call_does() {
     desk.write("two/x/images.yaml", other.collect::<Vec<_>>().join("\n"));
     desk.write("two/y/images.yaml", &set);
     desk.krs(&["validate", "two"])
-        .failed(2, &["error: two/y/images.yaml:9: naming collision", "(two/x/images.yaml:9)"]);
+        .failed(2, &["error: two/y/images.yaml:9:12: naming collision", "(two/x/images.yaml:9)"]);
     desk.write(
         "two/x/images.yaml",
         set.replace("name: site", "name: other").replace("@sha256:", ":x@sha256:").replace(":1.0:x", ":1.1"),

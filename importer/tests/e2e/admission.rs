@@ -8,7 +8,7 @@ use krs_core::crd::message;
 use serde_json::{Value, json};
 
 use crate::edge::edges;
-use crate::harness::{apply, condition, get, refusal, wait_for, wait_not_ready};
+use crate::harness::{apply, condition, get, refusal, try_run, wait_for, wait_not_ready};
 use crate::site::Site;
 use crate::source::{Ci, namespace, reference, registry, set, small_image};
 
@@ -90,4 +90,44 @@ fn e11_a_thousand_images_of_320_characters_are_accepted_and_all_are_in_the_statu
     println!("ready after {:?}; the status has {} bytes", start.elapsed(), done["status"].to_string().len());
     assert_eq!(done["status"]["synchronizedImages"], json!(references), "all, in the order of the spec");
     assert_eq!(done["status"]["images"]["present"], Value::from(1000));
+}
+
+/// The rules of `krs validate` are compared with these answers without a cluster; here it is seen that a real API server
+/// still gives them (ADR 10).
+#[test]
+fn e12_the_api_server_answers_as_recorded() {
+    let _site = Site::new(&[&Ci::new().public_key()], &json!({}));
+    namespace("e12");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/admission.json");
+    let recorded: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let cases = recorded["cases"].as_array().unwrap();
+    let mut set = set("e12", "case", EDGE, &["docker.io/library/nginx:1".to_owned()], &json!({}));
+    let named = cases.iter().enumerate().map(|(number, case)| {
+        set["metadata"]["name"] = json!(format!("case-{number}"));
+        set["spec"] = case["spec"].clone();
+        set.clone()
+    });
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": named.collect::<Vec<_>>()});
+    // Without the checks of kubectl, which would refuse all of them for the type of one.
+    let arguments = ["create", "--dry-run=server", "--validate=ignore", "--output=name", "-f", "-"];
+    let output = try_run("kubectl", &arguments, Some(&list.to_string()));
+    let accepted = String::from_utf8_lossy(&output.stdout).into_owned();
+    let refused = String::from_utf8_lossy(&output.stderr).into_owned();
+    for (number, case) in cases.iter().enumerate() {
+        let name = format!("case-{number}");
+        let causes = case["refused"].as_array().unwrap();
+        let messages = causes.iter().map(|cause| cause["message"].as_str().unwrap()).collect::<Vec<_>>();
+        if messages.iter().any(|message| message.starts_with("unknown field")) {
+            let mut one = list["items"][number].clone();
+            one["metadata"]["name"] = json!("unknown");
+            let said = refusal(&one);
+            assert!(messages.iter().all(|message| said.contains(message)), "{case}: {said}");
+            continue;
+        }
+        let is_accepted = accepted.lines().any(|line| line.ends_with(&format!("/{name}")));
+        assert_eq!(is_accepted, messages.is_empty(), "{case}\n{refused}");
+        let said = refused.lines().filter(|line| line.contains(&format!("\"{name}\" is invalid")));
+        let said = said.collect::<String>();
+        assert!(messages.iter().all(|message| said.contains(message)), "{case}: {said}");
+    }
 }

@@ -16,6 +16,23 @@ pub(in crate::set) fn checkout(path: &Path) -> Option<&Path> {
     path.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists())
 }
 
+/// A file of the call, as the checkout that it lies in names it: relative to its top folder, with `/` between the parts.
+/// `None`: it lies in no checkout.
+pub fn path_in_checkout(file: &Utf8Path) -> Option<String> {
+    let real = match file.file_name() {
+        // A symbolic link has a place of its own.
+        Some(name) if !file.is_dir() => {
+            let folder = file.parent().filter(|folder| !folder.as_str().is_empty());
+            folder.unwrap_or(Utf8Path::new(".")).canonicalize_utf8().ok()?.join(name)
+        }
+        _ => file.canonicalize_utf8().ok()?,
+    };
+    let top = checkout(real.as_std_path())?;
+    let relative = Utf8Path::from_path(real.as_std_path().strip_prefix(top).ok()?)?;
+    let parts = relative.components().map(|part| part.as_str()).collect::<Vec<_>>();
+    Some(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
+}
+
 /// A path of the call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::set) enum Root {

@@ -24,6 +24,7 @@ use super::files::walk::{Candidate, Walk, WalkResult, merge_walks, walk};
 use super::git::Source;
 use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
 use super::rules::document::{find, read, too_large};
+use super::rules::rule::{NO_DIGEST, SET_DUPLICATE};
 use super::yaml::kind::{DocumentKind, says_set};
 use super::yaml::position::MAX_DOCUMENT;
 use super::yaml::text::{Piece, split};
@@ -318,7 +319,7 @@ impl Loader {
     fn set(&mut self, file: &str, line: u64, raw: &[u8], set: CheckedSet) {
         for image in set.images.iter().filter(|image| image.reference.digest.is_none()) {
             let message = format!("`{}` has no digest: what its tag points to may change", image.written);
-            self.warnings.push(Warning::new(file, image.line, &message));
+            self.warnings.push(Warning::new(file, image.line, &message).rule(NO_DIGEST));
         }
         if self.sets.len() == MAX_SETS {
             if !self.errors.iter().any(|error| error.message.starts_with("more than")) {
@@ -466,7 +467,7 @@ impl Loader {
                     "the set {full} is also in {}:{}; the bundle carries the images of both, and a cluster keeps only one of the sets",
                     other.file, other.line
                 );
-                self.warnings.push(Warning::new(&loaded.file, loaded.line, &message));
+                self.warnings.push(Warning::new(&loaded.file, loaded.line, &message).rule(SET_DUPLICATE));
             }
         }
     }

@@ -2,14 +2,16 @@
 //! Parses one YAML document into a valid set.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
+use super::scalar::{NO_FLAG, NO_INTEGER, Scalar};
 use super::spec::{SpecField, is_object_name};
 use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, KIND, Naming, Source};
 use crate::set::error::SetError;
 use crate::set::model::CheckedSet;
-use crate::set::rules::spec::check_spec;
+use crate::set::rules::rule::{IMAGE_NAME, INVALID_SET, rule_of_message};
+use crate::set::rules::spec::{Problem, check_spec};
 use crate::set::yaml::characters::unseen;
 use crate::set::yaml::expand::Expander;
 use crate::set::yaml::kind::{DocumentKind, classify, is_near};
@@ -51,8 +53,8 @@ pub(in crate::set) fn too_large(file: &str, bytes: usize) -> SetError {
 /// Reads a document that [`classify`] takes for a set.
 pub(in crate::set) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, Vec<SetError>> {
     let at = |location: Location, message: String| piece.error(file, position(location), message);
-    let document =
-        parse(&piece.text).map_err(|(position, message)| vec![piece.error(file, position, message)])?;
+    let document = parse::<Document>(&piece.text)
+        .map_err(|(position, message)| vec![piece.error(file, position, message)])?;
     let mut errors = Vec::new();
     let Metadata { name, namespace } = document.metadata;
     if !is_object_name(&name.value) {
@@ -73,17 +75,21 @@ pub(in crate::set) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, 
             }),
         ));
     }
+    let wrong_types = document.spec.wrong_types().into_iter();
+    errors.extend(wrong_types.map(|(location, message)| at(location, message.to_owned())));
     let spec = document.spec.plain();
     let mut checked = check_spec(&spec);
     match &mut checked {
         Ok(images) => {
             for (image, written) in images.iter_mut().zip(&document.spec.images.value) {
-                image.line = piece.line(written.image.referenced.line());
+                let location = written.image.referenced;
+                image.line = piece.line(location.line());
+                image.column = piece.column(location.line(), location.column());
             }
         }
-        Err(problems) => errors.extend(
-            problems.iter().map(|problem| at(document.spec.location(problem.field), problem.message.clone())),
-        ),
+        Err(problems) => errors.extend(problems.iter().map(|problem| {
+            at(document.spec.location(problem.field), problem.message.clone()).rule(rule_of(problem))
+        })),
     }
     match checked {
         Ok(images) if errors.is_empty() => Ok(CheckedSet {
@@ -96,7 +102,11 @@ pub(in crate::set) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, 
     }
 }
 
-fn parse(text: &str) -> Result<Document, (Position, String)> {
+/// Reads strict YAML within limits.
+///
+/// # Errors
+/// What is wrong, in the words of its author, and where.
+pub(in crate::set) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, (Position, String)> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: 32,
@@ -141,13 +151,13 @@ fn explain(error: &serde_saphyr::Error) -> String {
             "expected fields, in lines of `key: value`".to_owned()
         }
         E::Unexpected { expected: "sequence start", .. } => "expected a list, in lines of `- …`".to_owned(),
-        E::InvalidScalar { ty: "i32", .. } => "expected an integer".to_owned(),
         E::NullIntoString { .. } => "expected text, got nothing".to_owned(),
         other => UserMessageFormatter.format_message(other).into_owned(),
     }
 }
 
-fn position(location: Location) -> Position {
+/// A place that the parser names.
+pub(in crate::set) fn position(location: Location) -> Position {
     let length = usize::try_from(location.span().len()).ok().filter(|length| *length < 4096);
     Position {
         line: location.line().max(1),
@@ -188,10 +198,10 @@ struct Spec {
     source: Option<Source>,
     naming: Option<Naming>,
     platforms: Option<Vec<Spanned<String>>>,
-    parallelism: Option<Spanned<i32>>,
+    parallelism: Option<Spanned<Scalar>>,
     resync_interval: Option<Spanned<String>>,
     verify_interval: Option<Spanned<String>>,
-    suspend: Option<bool>,
+    suspend: Option<Spanned<Scalar>>,
     images: Spanned<Vec<Image>>,
 }
 
@@ -200,9 +210,9 @@ struct Spec {
 struct Tls {
     ca_secret_name: Option<Spanned<String>>,
     ca_config_map_name: Option<Spanned<String>>,
-    insecure_skip_verify: Option<bool>,
+    insecure_skip_verify: Option<Spanned<Scalar>>,
     #[serde(rename = "plainHTTP")]
-    plain_http: Option<bool>,
+    plain_http: Option<Spanned<Scalar>>,
 }
 
 #[derive(Deserialize)]
@@ -214,6 +224,17 @@ struct Image {
     destination_repository: Option<Spanned<String>>,
 }
 
+/// The name of the rule that a problem breaks.
+fn rule_of(problem: &Problem) -> &'static str {
+    // The parser of references names a fault more exactly than the rule does.
+    let of_field = matches!(problem.field, SpecField::Image(_)).then_some(IMAGE_NAME);
+    rule_of_message(&problem.message).or(of_field).unwrap_or(INVALID_SET)
+}
+
+fn is_set(flag: Option<&Spanned<Scalar>>) -> bool {
+    flag.and_then(|flag| flag.value.flag()).unwrap_or_default()
+}
+
 fn value<T: Clone>(spanned: Option<&Spanned<T>>) -> Option<T> {
     spanned.map(|spanned| spanned.value.clone())
 }
@@ -223,6 +244,20 @@ fn values(spanned: Option<&Vec<Spanned<String>>>) -> Vec<String> {
 }
 
 impl Spec {
+    /// Values of another type than the API server takes, and where they stand.
+    fn wrong_types(&self) -> Vec<(Location, &'static str)> {
+        let tls = self.destination_tls.as_ref().map(|tls| &tls.value);
+        let flags = [
+            self.suspend.as_ref(),
+            tls.and_then(|tls| tls.insecure_skip_verify.as_ref()),
+            tls.and_then(|tls| tls.plain_http.as_ref()),
+        ];
+        let flags = flags.into_iter().flatten().filter(|flag| flag.value.flag().is_none());
+        let flags = flags.map(|flag| (flag.referenced, NO_FLAG));
+        let numbers = self.parallelism.iter().filter(|number| number.value.integer().is_none());
+        numbers.map(|number| (number.referenced, NO_INTEGER)).chain(flags).collect()
+    }
+
     fn plain(&self) -> EdgeImageSetSpec {
         use crate::crd::default;
         EdgeImageSetSpec {
@@ -231,16 +266,18 @@ impl Spec {
             destination_tls: self.destination_tls.as_ref().map(|tls| DestinationTls {
                 ca_secret_name: value(tls.value.ca_secret_name.as_ref()),
                 ca_config_map_name: value(tls.value.ca_config_map_name.as_ref()),
-                insecure_skip_verify: tls.value.insecure_skip_verify.unwrap_or_default(),
-                plain_http: tls.value.plain_http.unwrap_or_default(),
+                insecure_skip_verify: is_set(tls.value.insecure_skip_verify.as_ref()),
+                plain_http: is_set(tls.value.plain_http.as_ref()),
             }),
             source: self.source.unwrap_or_default(),
             naming: self.naming.unwrap_or_default(),
             platforms: values(self.platforms.as_ref()),
-            parallelism: value(self.parallelism.as_ref()).unwrap_or_else(default::parallelism),
+            parallelism: value(self.parallelism.as_ref())
+                .and_then(Scalar::integer)
+                .unwrap_or_else(default::parallelism),
             resync_interval: value(self.resync_interval.as_ref()).unwrap_or_else(default::resync_interval),
             verify_interval: value(self.verify_interval.as_ref()).unwrap_or_else(default::verify_interval),
-            suspend: self.suspend.unwrap_or_default(),
+            suspend: is_set(self.suspend.as_ref()),
             images: self.images.value.iter().map(Image::plain).collect(),
         }
     }

@@ -9,6 +9,7 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RepositoryName, Tag};
 use crate::set::error::{SetError, SetErrors};
 use crate::set::model::{LoadedSet, SetImage, Warning};
+use crate::set::rules::rule::{NAMES_OF_SITES, NAMING_COLLISION};
 
 /// The images of several sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,17 +87,23 @@ pub fn collisions(
                 continue;
             }
             let tag = &image.tag;
-            errors.push(SetError {
+            let message = format!(
+                "naming collision: `{}` and `{}` ({}:{}) both become {target}:{tag}, with different digests",
+                image.written, other.written, owner.shown, other.line,
+            );
+            let error = SetError {
                 line: image.line,
-                ..SetError::file(
-                    &loaded.shown,
-                    format!(
-                        "naming collision: `{}` and `{}` ({}:{}) both become {target}:{tag}, with different digests",
-                        image.written, other.written, owner.shown, other.line,
+                column: image.column,
+                rule: NAMING_COLLISION,
+                ..SetError::file(&loaded.shown, message)
+            };
+            errors.push(
+                error
+                    .mark(&String::from_utf8_lossy(&loaded.raw), loaded.document_line(), &image.written)
+                    .help(
+                        "give one of them another tag or a destinationRepository, or set naming: HostInPath",
                     ),
-                )
-                .help("give one of them another tag or a destinationRepository, or set naming: HostInPath")
-            });
+            );
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(SetErrors(errors)) }
@@ -139,5 +146,5 @@ pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<
         "sets for different destinations give one name to different images, which one registry cannot hold: let `krs push` \
          use the destinations of the sets (name no registry), or choose sets by --set: {list}"
     );
-    Some(Warning::new(&loaded.shown, image.line, &message))
+    Some(Warning::new(&loaded.shown, image.line, &message).rule(NAMES_OF_SITES))
 }

@@ -63,7 +63,8 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Checks a spec against every rule of the API server, and parses its images. `line` of an image is 0.
+/// Checks a spec against every rule of the API server, and parses its images. `line` and `column` of an
+/// image are 0.
 ///
 /// `${VAR}` is accepted in `destinationRegistry`, which a GitOps engine may fill in later; nothing that is
 /// derived here depends on it.
@@ -225,7 +226,15 @@ impl Problems {
             (None, digest) => Tag::of_digest(digest.as_ref()?),
         };
         let platforms = if image.platforms.is_empty() { platforms.to_vec() } else { own };
-        Some(SetImage { written: image.image.clone(), reference, platforms, repository, tag, line: 0 })
+        Some(SetImage {
+            written: image.image.clone(),
+            reference,
+            platforms,
+            repository,
+            tag,
+            line: 0,
+            column: 0,
+        })
     }
 }
 

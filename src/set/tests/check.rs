@@ -18,7 +18,7 @@ fn faults_are_shown_with_their_place() {
           |     ^^^^
     ");
     insta::assert_snapshot!(fault("  images:", "  parallelism: many\n  images:"), @r"
-        sets/shop.yaml:7:16: expected an integer
+        sets/shop.yaml:7:16: expected an integer, without quotes
           |
         7 |   parallelism: many
           |                ^^^^

@@ -34,7 +34,7 @@ fn images_are_merged_and_collisions_name_both_places() {
     );
     let loaded = load_two(&format!("quay.io/x/y:1@{D1}"), &format!("ghcr.io/x/y:1@{D2}"));
     let error = merge(&loaded.sets).unwrap_err().to_string();
-    assert!(error.starts_with("b.yaml:9: naming collision") && error.contains("(a.yaml:9)"), "{error}");
+    assert!(error.starts_with("b.yaml:9:12: naming collision") && error.contains("(a.yaml:9)"), "{error}");
     // Tags are compared once they are resolved.
     let loaded = load_two("quay.io/x/y:1", "ghcr.io/x/y:1");
     assert!(merge(&loaded.sets).is_ok());

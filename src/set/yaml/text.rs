@@ -92,6 +92,12 @@ impl<'a> Piece<'a> {
         self.shown_at.0 + self.line + line.saturating_sub(1)
     }
 
+    /// Column of the file for a place in the document; 0 where the document is not as it stands in the file.
+    pub(in crate::set) fn column(&self, line: u64, column: u64) -> u64 {
+        let removed = if line == 1 { self.columns.0 } else { self.columns.1 };
+        if self.lines.is_some() { 0 } else { column + removed as u64 }
+    }
+
     /// First line of the file that is not a comment.
     pub(in crate::set) fn first_line(&self) -> u64 {
         let before = self.text.lines().take_while(|line| !has_content(line)).count();
@@ -105,8 +111,7 @@ impl<'a> Piece<'a> {
             // The columns differ there.
             return SetError { line, ..SetError::file(file, message) };
         }
-        let removed = if position.line == 1 { self.columns.0 } else { self.columns.1 };
-        let column = position.column + removed as u64;
+        let column = self.column(position.line, position.column);
         let source = self.source.get_or_init(|| {
             // The rest of the file is blank, because it may be a Secret.
             let lines = usize::try_from(self.shown_at.0 - 1).unwrap_or(0);
@@ -151,7 +156,8 @@ fn help(text: &str, at: usize) -> Option<Box<str>> {
     })
 }
 
-fn has_content(line: &str) -> bool {
+/// Whether a line is neither empty nor a comment.
+pub(in crate::set) fn has_content(line: &str) -> bool {
     let line = line.trim();
     !line.is_empty() && !line.starts_with('#')
 }
