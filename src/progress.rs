@@ -10,6 +10,8 @@ pub enum Activity {
     Resolve,
     /// Querying what a registry has; counted in repositories.
     Survey,
+    /// Rendering charts and kustomizations; counted in these.
+    Render,
     /// Blobs from a registry into a bundle; counted in bytes.
     Pull,
     /// Reading a bundle and hashing it; counted in bytes.
@@ -25,7 +27,7 @@ pub enum Activity {
 impl Activity {
     /// Whether amounts are bytes; otherwise they are items.
     pub const fn in_bytes(self) -> bool {
-        !matches!(self, Self::Resolve | Self::Survey)
+        !matches!(self, Self::Resolve | Self::Survey | Self::Render)
     }
 }
 

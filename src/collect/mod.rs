@@ -3,6 +3,33 @@
 //!
 //! A source is never left out in silence: what cannot be read or rendered is a [`Problem`] that says why and what to do.
 
+mod cluster;
+mod engines;
+mod error;
+mod helm;
+mod images;
+mod known;
+mod kustomize;
+mod lists;
 mod model;
+mod new_set;
+mod program;
+mod reference;
+mod resource;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod update;
+mod usage;
+mod values;
+mod variables;
+mod walk;
+mod yaml;
 
+pub use cluster::Cluster;
+pub use error::CollectError;
 pub use model::{Collection, ImageUse, Origin, Problem};
+pub use new_set::{NewSet, comments, new_set};
+pub use sources::{CollectOptions, Collected, collect};
+pub use update::{Update, UpdateOptions, update};
+pub use usage::{Coverage, UnusedImage, UsedImage, coverage, used_images};

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What sources name, and what of them could not be read.
 
+use std::fmt;
+
+use crate::redact::printable;
+
 /// An image that a source names, before it is known whether the name is a valid reference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageUse {
@@ -47,6 +51,15 @@ impl Origin {
     /// A file, without a place in it.
     pub fn file(source: impl Into<String>) -> Self {
         Self { source: source.into(), ..Self::default() }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.source, 300))?;
+        self.line.map_or(Ok(()), |line| write!(f, ":{line}"))?;
+        self.resource.as_ref().map_or(Ok(()), |resource| write!(f, ": {}", printable(resource, 200)))?;
+        self.field.as_ref().map_or(Ok(()), |field| write!(f, ": {}", printable(field, 200)))
     }
 }
 

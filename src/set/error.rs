@@ -36,7 +36,7 @@ pub struct SetError {
 
 impl SetError {
     /// An error about a file.
-    pub(super) fn file(file: impl AsRef<str>, message: impl AsRef<str>) -> Self {
+    pub(crate) fn file(file: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self {
             file: shown(file.as_ref()),
             line: 0,

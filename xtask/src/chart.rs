@@ -62,11 +62,29 @@ pub(crate) fn check(cache: &Cache, full: bool) -> Result<()> {
     }
     if full {
         others(cache, &values)?;
+        public_charts(cache)?;
     }
     // What is rendered, and what GitOps engines make of a set: with helm, kstatus and Lua. Built as for the cluster.
     let mut test = Command::new(env!("CARGO"));
     test.args(["test", "--locked", "--package", "krs-importer", "--features", "e2e"]);
     test.args(["--test", "chart", "--test", "gitops"]).current_dir(checkout());
+    run::run(test.env("KRS_TOOLS", cache.tools()).env("PATH", e2e::with_cluster_programs(cache)))
+}
+
+/// `krs collect` on charts and manifests of public projects, with the cluster's helm and kubectl.
+fn public_charts(cache: &Cache) -> Result<()> {
+    let mut test = Command::new(env!("CARGO"));
+    test.args([
+        "test",
+        "--locked",
+        "--package",
+        "krs-cli",
+        "--features",
+        "krs-cli/real-parts",
+        "--test",
+        "charts",
+    ]);
+    test.args(["--", "--ignored", "--nocapture"]).current_dir(checkout());
     run::run(test.env("KRS_TOOLS", cache.tools()).env("PATH", e2e::with_cluster_programs(cache)))
 }
 

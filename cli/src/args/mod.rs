@@ -3,6 +3,7 @@
 
 mod bundle;
 mod catalog;
+mod collect;
 mod copy;
 mod diff;
 mod global;
@@ -18,6 +19,7 @@ mod variables;
 
 pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs};
 pub(crate) use catalog::{CatalogAddArgs, CatalogArgs, CatalogCommand, CatalogShowArgs};
+pub(crate) use collect::CollectArgs;
 pub(crate) use copy::CopyArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
@@ -58,6 +60,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Collect(CollectArgs),
     Bundle(BundleArgs),
     Plan(PlanOnlyArgs),
     Diff(DiffArgs),

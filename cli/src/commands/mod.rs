@@ -4,6 +4,7 @@
 mod bundle;
 mod catalog;
 mod catalog_name;
+mod collect;
 mod copy;
 mod credential_file;
 mod diff;
@@ -58,6 +59,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(command: Command, console: &Console) -> Result<(), Failure> {
     match command {
+        Command::Collect(args) => collect::collect(&args, console),
         Command::Bundle(args) => bundle::bundle(&args, console),
         Command::Diff(args) => diff::diff(&args, console),
         Command::Plan(args) => bundle::plan_only(&args, console),

@@ -37,6 +37,7 @@ fn write_state(activity: Activity, done: u64, total: u64) {
     let name = match activity {
         Activity::Resolve => "resolve",
         Activity::Survey => "survey",
+        Activity::Render => "render",
         Activity::Pull => "pull",
         Activity::Verify => "verify",
         Activity::Push => "push",

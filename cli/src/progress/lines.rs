@@ -17,6 +17,8 @@ impl Progress for Lines {
             let total = match activity {
                 Activity::Survey if total == 1 => "1 repository".to_owned(),
                 Activity::Survey => format!("{total} repositories"),
+                Activity::Render if total == 1 => "1 chart or kustomization".to_owned(),
+                Activity::Render => format!("{total} charts and kustomizations"),
                 _ if activity.in_bytes() => size(total),
                 _ => count(total, "image"),
             };

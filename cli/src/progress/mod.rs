@@ -25,6 +25,7 @@ const fn name(activity: Activity) -> &'static str {
     match activity {
         Activity::Resolve => "Resolving",
         Activity::Survey => "Reading",
+        Activity::Render => "Rendering",
         Activity::Pull => "Fetching",
         Activity::Verify => "Verifying",
         Activity::Push => "Pushing",

@@ -3,6 +3,7 @@
 //! to, and [`SCHEMA_VERSION`] grows when one changes its meaning.
 
 mod bundle;
+mod collect;
 mod edge;
 mod facts;
 mod findings;
@@ -15,6 +16,7 @@ mod sets;
 mod table;
 
 pub(crate) use bundle::{BundleReport, Done};
+pub(crate) use collect::{CheckReport, CollectReport};
 pub(crate) use edge::{DryPushReport, Pushed, PushedBundle, PushedReport};
 pub(crate) use facts::{Facts, Signed};
 pub(crate) use findings::Findings;

@@ -3,7 +3,8 @@
 
 use crate::harness::Desk;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
+    "collect",
     "bundle",
     "plan",
     "diff",

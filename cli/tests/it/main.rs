@@ -5,6 +5,7 @@
 
 mod advice;
 mod catalog;
+mod collect;
 mod copy;
 mod delta;
 mod diff;

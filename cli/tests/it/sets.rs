@@ -287,7 +287,7 @@ fn t234_where_no_set_is_found_it_is_reported_what_was_read_and_what_was_not() {
             2,
             &[
                 "error: app: no EdgeImageSet (1 file read: 1 Deployment, 1 Pod; 1 ignored by .gitignore or .krsignore)",
-                "help: krs carries what an EdgeImageSet lists; it does not read images from Deployments or charts",
+                "help: krs carries what an EdgeImageSet lists. `krs collect` writes one",
                 "help: out/set.yaml: holds a set and was skipped: it is excluded by `out` in .gitignore",
             ],
         );

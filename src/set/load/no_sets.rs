@@ -41,8 +41,8 @@ pub(in crate::set) fn no_sets_error(nothing: &NoSets<'_>) -> SetError {
     let count = |number: usize| if number == 1 { "1 file".to_owned() } else { format!("{number} files") };
     let details = if details.is_empty() { String::new() } else { format!(": {}", details.join("; ")) };
     let mut help =
-        "krs carries what an EdgeImageSet lists; it does not read images from Deployments or charts. An \
-                    example: docs/sets.md"
+        "krs carries what an EdgeImageSet lists. `krs collect` writes one of the images that manifests and charts \
+                    use: docs/collect.md"
             .to_owned();
     for warning in warnings.iter().take(MAX_NAMED) {
         help.push_str(&format!("\n{}: {}", warning.file, warning.message));

@@ -52,7 +52,7 @@ fn if_no_set_is_found_the_message_tells_what_is_there_instead() {
         "no EdgeImageSet (3 files read: 2 Pod, 1 Deployment, 1 EdgeImageSet; 1 ignored by .gitignore or .krsignore)"
     );
     let help = error.help.as_deref().unwrap();
-    assert!(help.contains("does not read images from Deployments"), "{help}");
+    assert!(help.contains("krs collect"), "{help}");
     assert!(help.contains(".hidden/d.yaml: holds a set and was skipped: it is hidden"), "{help}");
 }
 

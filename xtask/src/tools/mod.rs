@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use self::table::Need;
-use self::table::{GoModule, Npm, Source, TOOLS, Tool};
+use self::table::{GoFiles, GoModule, Npm, Source, TOOLS, Tool};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::run::{self, Result, checkout, on_path, step};
@@ -72,6 +72,11 @@ pub fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
                     build_module(cache, tool.program, &module)
                 })?;
             }
+            Source::GoFiles(files) => {
+                once(cache, tool, &format!("go mod download {}@{}", files.path, files.version), || {
+                    copy_files(cache, tool.program, &files)
+                })?;
+            }
             Source::GoHere(folder) => {
                 once(cache, tool, &format!("go install {}", tool.program), || {
                     let folder = checkout().join("xtask").join(folder);
@@ -99,12 +104,16 @@ pub fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
 }
 
 fn is_there(cache: &Cache, tool: &Tool) -> Result<bool> {
-    let program = cache.bin().join(tool.program).is_file();
+    let program = match tool.source {
+        Source::GoFiles(_) => cache.tools().join(tool.program).is_dir(),
+        _ => cache.bin().join(tool.program).is_file(),
+    };
     Ok(match tool.source {
         Source::Debian(_) => missing_package(tool).is_none(),
         Source::Unpacked(..) => program,
         Source::Go(..)
         | Source::GoModule(_)
+        | Source::GoFiles(_)
         | Source::GoHere(_)
         | Source::Python(..)
         | Source::Npm(_)
@@ -121,6 +130,7 @@ fn version(tool: &Tool) -> Result<String> {
         Source::Debian(_) | Source::Unpacked(..) => String::new(),
         Source::Go(_, version) => format!("{version} {GO_FLAGS}"),
         Source::GoModule(module) => format!("{} {} {GO_FLAGS}", module.version, module.tags),
+        Source::GoFiles(files) => format!("{} {}", files.version, files.files.join(" ")),
         Source::GoHere(folder) => {
             format!("{} {GO_FLAGS}", version_of_folder(&checkout().join("xtask").join(folder))?)
         }
@@ -175,16 +185,36 @@ fn go_install(cache: &Cache) -> Result<Command> {
     Ok(command)
 }
 
+/// Downloads a module, and answers the folder of Go's cache that has it. `folder` is outside of any module.
+fn download(path: &str, version: &str, folder: &Path) -> Result<PathBuf> {
+    let mut download = go("go")?;
+    download.args(["mod", "download", "-json"]).arg(format!("{path}@{version}"));
+    let download = serde_json::from_str::<serde_json::Value>(&run::output(download.current_dir(folder))?)?;
+    Ok(download["Dir"].as_str().ok_or("Go does not say where it put the module")?.into())
+}
+
+/// Copies files of a module into the cache.
+fn copy_files(cache: &Cache, name: &str, module: &GoFiles) -> Result<()> {
+    let partial = tempfile::tempdir_in(cache.root())?;
+    let source = download(module.path, module.version, partial.path())?;
+    let copy = partial.path().join(name);
+    for file in module.files {
+        let (from, to) = (source.join(file), copy.join(file));
+        fs::create_dir_all(to.parent().ok_or("a file has a folder")?)?;
+        if from.is_dir() { copy_folder(&from, &to)? } else { fs::write(&to, fs::read(&from)?)? }
+    }
+    let place = cache.tools().join(name);
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    Ok(fs::rename(&copy, &place)?)
+}
+
 /// Builds a module in a copy of it: Go builds no program inside of its own cache of modules.
 fn build_module(cache: &Cache, program: &str, module: &GoModule) -> Result<()> {
     let copy = tempfile::tempdir_in(cache.root())?;
-    let mut download = go("go")?;
-    download.args(["mod", "download", "-json"]).arg(format!("{}@{}", module.path, module.version));
-    let download = run::output(download.current_dir(copy.path()))?;
-    let download = serde_json::from_str::<serde_json::Value>(&download)?;
-    let downloaded = download["Dir"].as_str().ok_or("Go does not say where it put the module")?;
     let source = copy.path().join("source");
-    copy_folder(Path::new(downloaded), &source)?;
+    copy_folder(&download(module.path, module.version, copy.path())?, &source)?;
     // Program and data come into being together, under the name of their version.
     let partial = copy.path().join(program);
     fs::create_dir(&partial)?;

@@ -38,6 +38,8 @@ pub(crate) enum Source {
     Python(&'static str, &'static str),
     /// A program of an npm package, with the Node.js that runs it.
     Npm(Npm),
+    /// Files of a Go module that tests read, in a folder with the name of the program.
+    GoFiles(GoFiles),
     /// A program in Go that is part of this repository: its folder.
     GoHere(&'static str),
     /// A crate, at a version.
@@ -74,6 +76,17 @@ pub(crate) struct Npm {
     pub(crate) node: &'static str,
 }
 
+/// Files of a Go module.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GoFiles {
+    /// The module's path.
+    pub(crate) path: &'static str,
+    /// Its version.
+    pub(crate) version: &'static str,
+    /// The folders and files that are copied.
+    pub(crate) files: &'static [&'static str],
+}
+
 /// One program.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tool {
@@ -83,6 +96,16 @@ pub(crate) struct Tool {
     pub(crate) source: Source,
     /// Which work needs it.
     pub(crate) needs: &'static [Need],
+}
+
+/// Charts and manifests of a public project: `charts-NAME`.
+const fn charts(
+    name: &'static str,
+    path: &'static str,
+    version: &'static str,
+    files: &'static [&'static str],
+) -> Tool {
+    Tool { program: name, source: Source::GoFiles(GoFiles { path, version, files }), needs: &[Need::Chart] }
 }
 
 const fn tool(program: &'static str, source: Source, needs: &'static [Need]) -> Tool {
@@ -163,6 +186,52 @@ pub(crate) const TOOLS: &[Tool] = &[
     // The C compiler and linker for each platform.
     tool("python-zig", Python("ziglang", "0.17.1"), &[Release]),
     tool("cargo-zigbuild", Python("cargo-zigbuild", "0.24.1"), &[Release]),
+    // What `krs collect` is tried on, with counted images in cli/tests/charts/: a version that is raised changes these.
+    charts("charts-argo-cd", "github.com/argoproj/argo-cd/v3", "v3.0.0", &["manifests"]),
+    charts("charts-cert-manager", "github.com/cert-manager/cert-manager", "v1.21.2", &["deploy/charts"]),
+    charts("charts-descheduler", "sigs.k8s.io/descheduler", "v0.36.0", &["charts", "kubernetes"]),
+    charts("charts-external-dns", "sigs.k8s.io/external-dns", "v0.18.0", &["charts", "kustomize"]),
+    charts(
+        "charts-external-secrets",
+        "github.com/external-secrets/external-secrets",
+        "v1.3.2",
+        &["deploy/charts"],
+    ),
+    charts("charts-flux2", "github.com/fluxcd/flux2/v2", "v2.9.5", &["manifests"]),
+    charts(
+        "charts-gatekeeper",
+        "github.com/open-policy-agent/gatekeeper/v3",
+        "v3.23.1",
+        &["charts", "deploy"],
+    ),
+    charts(
+        "charts-gpu-operator",
+        "github.com/NVIDIA/gpu-operator",
+        "v0.0.0-20250917190837-d73a0086a6ba",
+        &["deployments"],
+    ),
+    charts(
+        "charts-ingress-nginx",
+        "k8s.io/ingress-nginx",
+        "v0.0.0-20240708192948-52c50467d67d",
+        &["charts", "deploy"],
+    ),
+    charts(
+        "charts-istio",
+        "istio.io/istio",
+        "v0.0.0-20260827124520-eed52ebb66ad",
+        &["manifests/charts", "samples/bookinfo"],
+    ),
+    charts("charts-keda", "github.com/kedacore/keda/v2", "v2.21.0", &["config"]),
+    charts("charts-kueue", "sigs.k8s.io/kueue", "v0.17.0", &["charts"]),
+    charts("charts-metallb", "go.universe.tf/metallb", "v0.16.2", &["charts", "config"]),
+    charts("charts-metrics-server", "sigs.k8s.io/metrics-server", "v0.9.0", &["charts", "manifests"]),
+    charts(
+        "charts-prometheus-operator",
+        "github.com/prometheus-operator/prometheus-operator",
+        "v0.85.0",
+        &["bundle.yaml"],
+    ),
     tool("krs-ocimem", GoHere("assets/ocimem"), &[Real]),
     tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
     tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),

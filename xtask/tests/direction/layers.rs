@@ -31,7 +31,7 @@ const CRATES: &[Crate] = &[
             ("progress", &["oci"]),
             ("crd", &["oci"]),
             ("set", &["oci", "crd"]),
-            ("collect", &["oci", "crd", "set"]),
+            ("collect", &["oci", "progress", "crd", "set"]),
             ("registry", &["oci"]),
             ("local", &["oci"]),
             ("bundle", &["oci", "crd", "set", "progress"]),
