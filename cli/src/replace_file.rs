@@ -23,6 +23,31 @@ pub(crate) enum Access {
 /// What the system says; [`io::ErrorKind::InvalidInput`] if `path` is a folder, a pipe or a device. The file is then as it
 /// was, and nothing lies beside it.
 pub(crate) fn replace_file(path: &Utf8Path, content: &[u8], access: Access) -> io::Result<()> {
+    replace(path, content, access, |_| Ok(true)).map(|_| ())
+}
+
+/// [`replace_file`], unless the file has other content than `old` when the new one is ready. Answers whether it was
+/// replaced.
+///
+/// # Errors
+/// As for [`replace_file`], and that the file cannot be read.
+pub(crate) fn replace_file_if(
+    path: &Utf8Path,
+    content: &[u8],
+    access: Access,
+    old: &[u8],
+) -> io::Result<bool> {
+    replace(path, content, access, |target| {
+        Ok(fs::metadata(target)?.len() == old.len() as u64 && fs::read(target)? == old)
+    })
+}
+
+fn replace(
+    path: &Utf8Path,
+    content: &[u8],
+    access: Access,
+    is_wanted: impl FnOnce(&Utf8Path) -> io::Result<bool>,
+) -> io::Result<bool> {
     let target = match path.canonicalize_utf8() {
         Ok(target) => target,
         Err(error) if is_absent(&error) => path.to_owned(),
@@ -42,14 +67,21 @@ pub(crate) fn replace_file(path: &Utf8Path, content: &[u8], access: Access) -> i
         file.write_all(content)?;
         file.sync_all()?;
         drop(file);
-        fs::rename(&temporary, &target)
+        let is_wanted = is_wanted(&target)?;
+        if is_wanted {
+            fs::rename(&temporary, &target)?;
+        }
+        Ok(is_wanted)
     });
-    if written.is_err() {
+    if !matches!(written, Ok(true)) {
         // It may not have been made at all.
         let _ = fs::remove_file(&temporary);
     }
-    written?;
-    sync_folder(folder)
+    if !written? {
+        return Ok(false);
+    }
+    sync_folder(folder)?;
+    Ok(true)
 }
 
 /// A name that no other run uses at the same time. It is short, because the name of the file may be as long as the file
@@ -125,6 +157,24 @@ mod tests {
         }
         replace_file(&file, b"secret", Access::Private).unwrap();
         assert_eq!((fs::read(&file).unwrap(), mode(&file)), (b"secret".to_vec(), 0o600));
+        assert_eq!(entries(&path), ["set.yaml"]);
+    }
+
+    #[test]
+    fn t278_a_file_that_was_changed_meanwhile_stays() {
+        let (_folder, path) = folder();
+        let file = path.join("set.yaml");
+        fs::write(&file, "other").unwrap();
+        for old in ["older", "older still"] {
+            assert!(!replace_file_if(&file, b"new", Access::Inherited, old.as_bytes()).unwrap());
+            assert_eq!(
+                (fs::read(&file).unwrap(), entries(&path)),
+                (b"other".to_vec(), vec!["set.yaml".to_owned()])
+            );
+        }
+        assert!(replace_file_if(&file, b"new", Access::Inherited, b"other").unwrap());
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert!(replace_file_if(&path.join("absent"), b"new", Access::Inherited, b"").is_err());
         assert_eq!(entries(&path), ["set.yaml"]);
     }
 

@@ -67,6 +67,11 @@ impl SetError {
         self
     }
 
+    /// An error about a file as a whole, with what to do next.
+    pub(crate) fn about(file: &str, message: &str, help: &str) -> Self {
+        Self::file(file, message).help(help)
+    }
+
     /// Adds what to do next.
     pub(super) fn help(mut self, help: impl AsRef<str>) -> Self {
         let lines = help.as_ref().lines().map(shown).collect::<Vec<_>>();

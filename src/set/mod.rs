@@ -23,6 +23,7 @@ pub use edit::{EditableImage, Editor, NewImage};
 pub use error::{SetError, SetErrors};
 pub use files::names::CallPaths;
 pub use files::root::path_in_checkout;
+pub use files::read::MAX_FILE;
 pub use git::Source;
 pub use load::load;
 pub use model::{CheckedSet, LoadedSet, LoadedSets, SetImage, SkippedFile, Warning, full_name};

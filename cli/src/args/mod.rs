@@ -10,6 +10,7 @@ mod global;
 mod key;
 mod login;
 mod other;
+mod pin;
 mod read;
 mod receipt;
 mod registry;
@@ -26,6 +27,7 @@ pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
 pub(crate) use login::{LoginArgs, LogoutArgs};
 pub(crate) use other::{CompletionsArgs, ManArgs, ReportFormat, ReportTarget, ValidateArgs};
+pub(crate) use pin::PinArgs;
 pub(crate) use read::{
     InspectArgs, PolicyArgs, PublicKeys, PushArgs, PushReferrers, ServeArgs, VerifyArgs, VolumeArgs,
 };
@@ -72,6 +74,7 @@ pub(crate) enum Command {
     Catalog(CatalogArgs),
     Serve(ServeArgs),
     Validate(ValidateArgs),
+    Pin(PinArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Keygen(KeygenArgs),

@@ -2,7 +2,7 @@
 //! Files that are read and written completely, and bundles that are opened without asking who made them.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -15,7 +15,7 @@ use krs_core::sync::receipt::{MAX_RECEIPT, Receipt};
 use super::catalog_name::CatalogName;
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::replace_file::{Access, replace_file};
+use crate::replace_file::{Access, replace_file, replace_file_if};
 
 /// Whether a path is named as bundles and their volumes are.
 pub(super) fn is_bundle(path: &Utf8Path) -> bool {
@@ -96,13 +96,33 @@ pub(super) fn with_images(path: &Utf8Path) -> Result<(Bundle, BundledImages), Fa
     Ok((bundle, images))
 }
 
+/// Replaces a file that messages call `shown`, if its content is still `old`.
+///
+/// # Errors
+/// What the system says, or that the file was changed; it is then as it was.
+pub(super) fn replace_unchanged(
+    path: &Utf8Path,
+    shown: &str,
+    old: &[u8],
+    content: &[u8],
+) -> Result<(), Failure> {
+    match replace_file_if(path, content, Access::Inherited, old) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::other(format!("{shown} was changed while krs ran, and was not written"))
+            .help("run the same command again")),
+        Err(error) => Err(cannot_write(Utf8Path::new(shown), &error)),
+    }
+}
+
 /// Replaces a file that others may read.
 ///
 /// # Errors
 /// What the system says; the file is then as it was.
 pub(super) fn replace(path: &Utf8Path, content: &[u8]) -> Result<(), Failure> {
-    replace_file(path, content, Access::Inherited).map_err(|e| {
-        Failure::new(krs_core::error::io_kind(&e), format!("cannot write {path}: {e}"))
-            .help(krs_core::error::help_against_write(&e))
-    })
+    replace_file(path, content, Access::Inherited).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Utf8Path, error: &io::Error) -> Failure {
+    Failure::new(krs_core::error::io_kind(error), format!("cannot write {path}: {error}"))
+        .help(krs_core::error::help_against_write(error))
 }

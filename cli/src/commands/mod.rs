@@ -16,6 +16,7 @@ mod keygen;
 mod keys;
 mod login;
 mod output;
+mod pin;
 mod policy;
 mod push;
 mod receipt;
@@ -70,6 +71,7 @@ fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Receipt(args) => receipt::receipt(&args, console),
         Command::Catalog(args) => catalog::catalog(&args, console),
         Command::Serve(args) => serve::serve(&args, console),
+        Command::Pin(args) => pin::pin(&args, console),
         Command::Validate(args) => validate::validate(&args, console),
         Command::Login(args) => login::login(&args, console),
         Command::Logout(args) => login::logout(&args, console),

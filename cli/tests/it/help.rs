@@ -3,7 +3,7 @@
 
 use crate::harness::Desk;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "collect",
     "bundle",
     "plan",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 20] = [
     "catalog",
     "serve",
     "validate",
+    "pin",
     "login",
     "logout",
     "keygen",
@@ -149,8 +150,8 @@ fn shells_complete_files_and_folders() {
 fn manual_pages_keep_the_lines_of_their_examples() {
     let desk = Desk::new();
     for command in [
-        "bundle", "verify", "inspect", "push", "copy", "serve", "receipt", "validate", "sign", "keygen",
-        "login", "logout",
+        "bundle", "verify", "inspect", "push", "copy", "serve", "receipt", "validate", "pin", "sign",
+        "keygen", "login", "logout",
     ] {
         let page = desk.krs(&["man", command]).ok().out;
         let examples =

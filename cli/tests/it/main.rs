@@ -24,6 +24,7 @@ mod login;
 mod one_cause;
 mod output;
 mod output_files;
+mod pin;
 mod proxy;
 mod push;
 mod push_state;

@@ -81,6 +81,11 @@ impl CallPaths {
             .map_or_else(|| name.to_owned(), |path| crate::set::show::shown(&path))
     }
 
+    /// Where the file that [`load`](crate::set::load) calls `name` is.
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        self.names.path(name)
+    }
+
     fn shown(&self, path: &Path) -> Option<String> {
         self.roots.iter().find_map(|(root, shown)| match root {
             Root::File(real, named) => (path == real || path == named).then(|| shown.to_string()),

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::set::git::{Hasher, ObjectId};
 
 /// Largest file that is read, in bytes; rendered YAML of a complete site fits.
-pub(in crate::set) const MAX_FILE: u64 = 32 << 20;
+pub const MAX_FILE: u64 = 32 << 20;
 /// Bytes of a larger file that are searched at a time.
 const WINDOW: usize = 256 << 10;
 

@@ -9,6 +9,7 @@ mod reduce;
 mod referrers;
 mod resolved;
 mod sources;
+mod tags;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use reduce::{ReferrerErrors, ReferrerFailure};
 pub use referrers::{FoundReferrers, find_referrers};
 pub use resolved::{MissingImage, MissingReferrer, Origin, Resolved, ResolvedImage, ResolvedReferrer};
 pub use sources::OtherDigest;
+pub use tags::{TagDigest, TagQuery, look_up_tags};
 
 /// How to resolve.
 #[derive(Debug, Clone)]

@@ -137,4 +137,9 @@ pub(super) const MAKING: &[Fault] = &[
         "an archive of `docker save` has lost the manifest of the registry, or its parts do not fit together",
         "the image gets a manifest that only its content decides; a pinned digest of the registry is refused with the one that the archive gives",
     ),
+    (
+        278,
+        "`krs pin`: a registry fails for some images, or a file changes while they are looked up",
+        "these references, or this file, stay as they are, with the reason and an exit code; all others are written",
+    ),
 ];
