@@ -60,6 +60,7 @@ pub(crate) fn check(cache: &Cache, full: bool) -> Result<()> {
             file,
         ))?;
     }
+    pages(cache)?;
     if full {
         others(cache, &values)?;
         public_charts(cache)?;
@@ -69,6 +70,22 @@ pub(crate) fn check(cache: &Cache, full: bool) -> Result<()> {
     test.args(["test", "--locked", "--package", "krs-importer", "--features", "e2e"]);
     test.args(["--test", "chart", "--test", "gitops"]).current_dir(checkout());
     run::run(test.env("KRS_TOOLS", cache.tools()).env("PATH", e2e::with_cluster_programs(cache)))
+}
+
+/// The commands of the documentation that need helm or kubectl. The flags are those of the part "tests", so that nothing is
+/// built again.
+fn pages(cache: &Cache) -> Result<()> {
+    let mut test = Command::new(env!("CARGO"));
+    test.args([
+        "test",
+        "--workspace",
+        "--locked",
+        "--features",
+        "krs-cli/real-parts,krs-importer/real-parts",
+    ]);
+    test.args(["--test", "docs", "--", "every_command_of_the_documentation_works"]).current_dir(checkout());
+    test.env("KRS_TOOLS", cache.tools()).env("KRS_DOCS_WITH_KUBERNETES", "1");
+    run::run(test.env("PATH", e2e::with_cluster_programs(cache)))
 }
 
 /// `krs collect` on charts and manifests of public projects, with the cluster's helm and kubectl.
