@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
+use serde_saphyr::granit_parser::{Event, ScalarStyle};
 
 /// Most parts of one file.
 const MAX_EVENTS: usize = 2_000_000;
@@ -124,7 +124,7 @@ enum Open {
 pub(super) fn documents(text: &str) -> (Vec<Rc<Node>>, Option<YamlError>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader::default();
-    for (count, event) in Parser::new_from_str(text).enumerate() {
+    for (count, event) in crate::yaml::events(text).enumerate() {
         let result = match event {
             Err(error) => Err(YamlError { line: error.marker().line(), reason: error.info() }),
             Ok(_) if count == MAX_EVENTS => {

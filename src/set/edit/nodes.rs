@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, StructureStyle};
+use serde_saphyr::granit_parser::{Event, ScalarStyle, StructureStyle};
 
 use crate::set::yaml::position::Position;
 
@@ -35,7 +35,7 @@ impl<'a> Nodes<'a> {
         let mut nodes =
             Self { text, events: Vec::new(), spans: Vec::new(), places: Vec::new(), ends: Vec::new() };
         let mut open = Vec::new();
-        for event in Parser::new_from_str(text) {
+        for event in crate::yaml::events(text) {
             let (event, span) = event.map_err(|_| Unreadable::Yaml)?;
             let at = nodes.events.len();
             if at == MAX_EVENTS {

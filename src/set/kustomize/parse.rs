@@ -198,6 +198,7 @@ fn may_match(expression: &str, text: &str) -> bool {
 pub(super) fn yaml(text: &str) -> Result<Value, Option<u64>> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 50_000, max_aliases: 100 },
+        emit_comments: false,
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options)

@@ -120,6 +120,7 @@ pub(in crate::set) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, (Posit
             enforce_alias_anchor_ratio: false,
         },
         no_schema: true,
+        emit_comments: false,
         with_snippet: false,
     };
     let mut options = options;

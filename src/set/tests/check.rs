@@ -238,3 +238,11 @@ proptest! {
         }
     }
 }
+
+/// The parser counts comments in a row only where a feature of it is on, as in the importer.
+#[test]
+fn any_number_of_comments_may_stand_between_images() {
+    let comments = "  # not yet\n".repeat(500);
+    let text = set("shop", &[&nginx()]).replace("  images:\n", &format!("  images:\n{comments}"));
+    assert_eq!(check(text.as_bytes(), "a.yaml").unwrap().images.len(), 1);
+}

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
+use serde_saphyr::granit_parser::{Event, ScalarStyle, Tag};
 
 use super::position::MAX_DOCUMENT;
 
@@ -43,7 +43,7 @@ impl<'a> Expander<'a> {
         let mut anchors = HashMap::new();
         let mut mappings = HashMap::new();
         let mut open = Vec::new();
-        for event in Parser::new_from_str(list) {
+        for event in crate::yaml::events(list) {
             let (event, span) = event.ok()?;
             let at = events.len();
             if at == MAX_EVENTS {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use serde_saphyr::granit_parser::{Event, Parser};
+use serde_saphyr::granit_parser::Event;
 
 use super::characters::{character_name, describe};
 use super::position::Position;
@@ -66,7 +66,7 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Position, String)>
     // The open item, and the items with anchors.
     let mut current = None;
     let mut owners = HashMap::new();
-    for event in Parser::new_from_str(text) {
+    for event in crate::yaml::events(text) {
         let (event, span) = event.map_err(|error| {
             let (marker, info) = (error.marker(), error.info());
             tab(text, marker.line(), &info)

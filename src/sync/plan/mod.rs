@@ -135,7 +135,7 @@ impl Plan {
 ///
 /// # Expected flow
 /// [`set::load`](crate::set::load) and [`set::merge`](crate::set::merge), then
-/// [`resolve`](crate::sync::resolve::Resolver::resolve), then this, then [`pull`](crate::sync::pull::pull). If
+/// [`resolve`](crate::sync::resolve::resolve), then this, then [`pull`](crate::sync::pull::pull). If
 /// [`PlanOptions::base`] is not empty, layers that it contains are not fetched.
 ///
 /// # Guarantees

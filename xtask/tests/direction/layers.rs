@@ -25,7 +25,7 @@ const CRATES: &[Crate] = &[
     Crate {
         source: "src",
         within: "",
-        ground: &["error", "files", "format", "json", "redact"],
+        ground: &["error", "files", "format", "json", "redact", "yaml"],
         layers: &[
             ("oci", &[]),
             ("progress", &["oci"]),
