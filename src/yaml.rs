@@ -16,8 +16,6 @@ pub(crate) fn events(text: &str) -> impl Iterator<Item = Result<(Event<'_>, Span
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
-
     #[test]
     fn comments_are_no_events_and_any_number_of_them_is_read() {
         let text = |comments: &str| format!("a:\n{comments}- b\n");

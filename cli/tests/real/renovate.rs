@@ -28,9 +28,8 @@ fn configuration() -> String {
 /// The dependencies that Renovate reports, from its log.
 fn dependencies(log: &str) -> Vec<Value> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut lines = lines;
-    let files = lines.filter_map(|line| line["packageFiles"]["kubernetes"].as_array().cloned()).next_back();
-    let files = files.unwrap_or_else(|| panic!("it found no file:\n{log}"));
+    let mut files = lines.filter_map(|line| line["packageFiles"]["kubernetes"].as_array().cloned());
+    let files = files.next_back().unwrap_or_else(|| panic!("it found no file:\n{log}"));
     files.iter().flat_map(|file| file["deps"].as_array().cloned().unwrap_or_default()).collect()
 }
 
