@@ -11,6 +11,8 @@ use super::resource::Resource;
 use super::yaml::{Node, Value, documents};
 use crate::redact::printable;
 
+/// Most uses of images of one call.
+pub(super) const MAX_USES: usize = 200_000;
 /// Most values of one resource that are visited; aliases can make a small text very large.
 const MAX_VISITS: usize = 500_000;
 /// Most texts within texts that are followed.
@@ -86,8 +88,11 @@ impl Finder<'_> {
     }
 
     fn found(&mut self, image: &str, line: usize) {
-        let image = image.trim().to_owned();
-        self.collection.images.push(ImageUse { image, origin: self.origin(line) });
+        // The caller says so where there are more.
+        if self.collection.images.len() < MAX_USES {
+            let image = image.trim().to_owned();
+            self.collection.images.push(ImageUse { image, origin: self.origin(line) });
+        }
     }
 
     /// Visits a value with a part of a path added.

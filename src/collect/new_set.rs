@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The YAML of a new set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use super::model::ImageUse;
@@ -54,13 +54,13 @@ pub fn new_set(set: &NewSet, images: &[UsedImage]) -> Result<String, SetError> {
 
 /// The lines of a comment that says where an image is used, without their `#`.
 pub fn comments(uses: &[ImageUse]) -> Vec<String> {
-    let mut places = Vec::new();
+    let (mut places, mut known) = (Vec::new(), HashSet::new());
     for image in uses {
         let source = &image.origin.source;
         let resource =
             image.origin.resource.iter().map(|resource| format!(": {resource}")).collect::<String>();
         let place = printable(&format!("{source}{resource}"), MAX_COMMENT);
-        if !places.contains(&place) {
+        if known.insert(place.clone()) {
             places.push(place);
         }
     }

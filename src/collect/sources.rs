@@ -12,7 +12,7 @@ use super::cluster::{self, Cluster};
 use super::engines::{self, ChartSource, Demand, Demands};
 use super::error::CollectError;
 use super::helm::{Chart, Release};
-use super::images::images_of;
+use super::images::{MAX_USES, images_of};
 use super::kustomize::Kustomizations;
 use super::lists::{Lists, read_document, read_plain, read_resource};
 use super::model::{Collection, Origin, Problem};
@@ -25,8 +25,8 @@ use crate::progress::{Activity, Progress};
 
 /// Largest file that is read, in bytes; rendered YAML of a whole site fits.
 const MAX_FILE: u64 = 32 << 20;
-/// Most uses of images of one call.
-const MAX_USES: usize = 200_000;
+/// Most charts and kustomizations that are rendered in one call.
+const MAX_RENDERED: usize = 5_000;
 /// How often what was rendered may have more rendered.
 const MAX_ROUNDS: usize = 8;
 
@@ -74,6 +74,7 @@ pub fn collect(
         collected: Collected::default(),
         pool: Vec::new(),
         searched: 0,
+        renders: 0,
         charts: Vec::new(),
         rendered: BTreeSet::new(),
     };
@@ -97,7 +98,10 @@ pub fn collect(
     let files = tree.files.iter().filter(|file| !kustomizations.reads(&file.path));
     files.for_each(|file| collector.file(file));
     let roots = kustomizations.roots(&tree);
-    progress.begin(Activity::Render, (roots.len() + tree.charts.len() + tree.archives.len()) as u64);
+    let total = roots.len() + tree.charts.len() + tree.archives.len();
+    if total > 0 {
+        progress.begin(Activity::Render, total as u64);
+    }
     for folder in &roots {
         match kustomizations.build(folder) {
             Ok(text) => collector.rendered(&folder.name, &text),
@@ -111,7 +115,9 @@ pub fn collect(
     collector.render_charts(progress);
     // What was rendered may have more rendered: an application of applications.
     collector.engines(&tree);
-    progress.end(Activity::Render);
+    if total > 0 {
+        progress.end(Activity::Render);
+    }
     Ok(collector.finish(&tree))
 }
 
@@ -126,6 +132,7 @@ struct Collector<'a> {
     pool: Vec<Resource>,
     /// How many of them were searched for charts that they have rendered.
     searched: usize,
+    renders: usize,
     charts: Vec<Chart>,
     /// Charts that were rendered with the values of a resource.
     rendered: BTreeSet<PathBuf>,
@@ -170,6 +177,7 @@ impl Collector<'_> {
     }
 
     fn rendered(&mut self, name: &str, text: &str) {
+        self.renders += 1;
         let found = resources(name, true, text, &mut self.collected.collection);
         self.lists(name, true, &found.others);
         self.add(found.resources);
@@ -184,16 +192,16 @@ impl Collector<'_> {
 
     fn add(&mut self, resources: Vec<Resource>) {
         for resource in &resources {
-            if self.collected.collection.images.len() < MAX_USES {
-                let Collected { collection, skipped, .. } = &mut self.collected;
-                let mut lists = Lists { collection, skipped };
-                if !read_resource(resource, &mut lists) {
-                    images_of(resource, collection, skipped);
-                }
-            } else {
-                let reason = format!("more than {MAX_USES} uses of images; the others were not read");
+            let Collected { collection, skipped, .. } = &mut self.collected;
+            let mut lists = Lists { collection, skipped };
+            if !read_resource(resource, &mut lists) {
+                images_of(resource, collection, skipped);
+            }
+            if self.collected.collection.images.len() >= MAX_USES {
+                let reason = format!("{MAX_USES} uses of images are read, and the others are not");
                 let problem = resource.problem("", reason, "name fewer sources in one call");
                 self.collected.collection.problems.push(problem);
+                break;
             }
         }
         self.collected.resources += resources.len();
@@ -317,6 +325,10 @@ impl Collector<'_> {
     }
 
     fn render(&mut self, chart: &Chart, release: &Release, name: &str) {
+        if self.renders >= MAX_RENDERED {
+            let reason = format!("is not rendered: {MAX_RENDERED} charts and kustomizations are");
+            return self.problem(name, reason, Some("name fewer sources in one call".to_owned()));
+        }
         match chart.render(release) {
             Ok(text) => self.rendered(name, &text),
             Err(problem) => self.collected.collection.problems.push(problem),

@@ -3,8 +3,8 @@
 
 use super::new_set::comments;
 use super::usage::{Coverage, UnusedImage, UsedImage, coverage};
-use crate::crd::KIND;
-use crate::set::{Editor, LoadedSet, NewImage, SetError, SetErrors};
+use crate::crd::{KIND, Naming};
+use crate::set::{Editor, LoadedSet, NewImage, SetError, SetErrors, SetImage};
 
 /// What an update does to a set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +61,9 @@ pub fn update(
             editor.replace(old.set, old.index, &image.reference.to_string())?;
             update.replaced.push((old.image, image));
         } else {
+            if let Some(loaded) = sets.get(target) {
+                check_name(file, loaded, &image)?;
+            }
             update.added.push(image);
         }
     }
@@ -80,6 +83,25 @@ pub fn update(
     update.unused = unused;
     update.text = editor.finish()?;
     Ok(update)
+}
+
+/// Whether a new image would get the name of an image of another registry.
+fn check_name(file: &str, loaded: &LoadedSet, image: &UsedImage) -> Result<(), SetError> {
+    if loaded.set.spec.naming != Naming::PathOnly {
+        return Ok(());
+    }
+    let has_name = |carried: &&SetImage| {
+        carried.repository == image.reference.repository
+            && Some(&carried.tag) == image.reference.tag.as_ref()
+            && carried.reference.registry != image.reference.registry
+    };
+    let Some(carried) = loaded.set.images.iter().find(has_name) else { return Ok(()) };
+    let message = format!(
+        "`{}` would get the name of `{}` in the edge registry; state `naming: HostInPath`, or a destinationRepository \
+         for one of them",
+        image.reference, carried.written
+    );
+    Err(SetError { line: carried.line, ..SetError::file(file, message) })
 }
 
 /// The set to which images are added.

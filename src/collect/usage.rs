@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From uses to images: each once, with all places that use it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::model::{ImageUse, Problem};
 use super::reference::{has_variable, normalise};
@@ -30,14 +30,10 @@ impl UsedImage {
 pub fn used_images(uses: &[ImageUse]) -> (Vec<UsedImage>, Vec<Problem>) {
     let mut images = BTreeMap::<Reference, Vec<ImageUse>>::new();
     let mut problems = Vec::new();
-    for image in uses {
+    let mut known = HashSet::new();
+    for image in uses.iter().filter(|image| known.insert(*image)) {
         match normalise(&image.image) {
-            Ok(reference) => {
-                let uses = images.entry(reference).or_default();
-                if !uses.contains(image) {
-                    uses.push(image.clone());
-                }
-            }
+            Ok(reference) => images.entry(reference).or_default().push(image.clone()),
             Err(error) => problems.push(problem(image, &error.to_string())),
         }
     }
@@ -51,9 +47,34 @@ pub fn used_images(uses: &[ImageUse]) -> (Vec<UsedImage>, Vec<Problem>) {
             images.entry(reference).or_default().extend(uses);
         }
     }
+    problems.extend(remove_other_digests(&mut images));
     problems.sort();
     problems.dedup();
     (images.into_iter().map(|(reference, uses)| UsedImage { reference, uses }).collect(), problems)
+}
+
+/// Keeps one digest of each tag: in a registry a tag stands for one image.
+fn remove_other_digests(images: &mut BTreeMap<Reference, Vec<ImageUse>>) -> Vec<Problem> {
+    let mut first = BTreeMap::<Reference, Reference>::new();
+    let mut others = Vec::new();
+    for reference in images.keys().filter(|reference| reference.tag.is_some() && reference.digest.is_some()) {
+        let by_tag = Reference { digest: None, ..reference.clone() };
+        if let Some(first) = first.get(&by_tag) {
+            others.push((reference.clone(), first.clone()));
+        } else {
+            first.insert(by_tag, reference.clone());
+        }
+    }
+    let problem = |(reference, first): (Reference, Reference)| {
+        let elsewhere = images.get(&first)?.first()?.origin.clone();
+        let origin = images.remove(&reference)?.first()?.origin.clone();
+        let reason = format!(
+            "`{reference}` has another digest than `{first}` ({elsewhere}), and a tag stands for one image"
+        );
+        let help = Some("use one digest everywhere, or give one of the two another tag".to_owned());
+        Some(Problem { origin, reason, help })
+    };
+    others.into_iter().filter_map(problem).collect()
 }
 
 fn problem(image: &ImageUse, error: &str) -> Problem {
@@ -98,18 +119,27 @@ pub struct Coverage {
 /// Compares images with sets. A workload may name an image by its source or by its name in the edge registry.
 pub fn coverage(images: Vec<UsedImage>, sets: &[LoadedSet]) -> Coverage {
     let mut is_used = sets.iter().map(|loaded| vec![false; loaded.set.images.len()]).collect::<Vec<_>>();
+    // By both names of each image: of its source, and at the edge.
+    let mut carried = BTreeMap::<String, Vec<(usize, usize)>>::new();
+    for (set, loaded) in sets.iter().enumerate() {
+        let destination = loaded.set.spec.destination_registry.as_str();
+        for (index, image) in loaded.set.images.iter().enumerate() {
+            let edge_name = format!("{destination}/{}", image.repository);
+            let names = [image.reference.name(), edge_name].into_iter().collect::<BTreeSet<_>>();
+            for name in names {
+                carried.entry(name).or_default().push((set, index));
+            }
+        }
+    }
     let mut coverage = Coverage::default();
     for image in images {
         let mut is_carried = false;
-        for (loaded, is_used) in sets.iter().zip(&mut is_used) {
-            let destination = loaded.set.spec.destination_registry.as_str();
-            for (carried, is_used) in loaded.set.images.iter().zip(is_used) {
-                let edge_name = format!("{destination}/{}", carried.repository);
-                let names = [carried.reference.name(), edge_name];
-                if names.contains(&image.reference.name()) && carries(&image.reference, carried) {
-                    *is_used = true;
-                    is_carried = true;
-                }
+        for (set, index) in carried.get(&image.reference.name()).into_iter().flatten() {
+            let other = sets.get(*set).and_then(|loaded| loaded.set.images.get(*index));
+            if other.is_some_and(|other| carries(&image.reference, other)) {
+                is_carried = true;
+                let is_used = is_used.get_mut(*set).and_then(|set| set.get_mut(*index));
+                is_used.into_iter().for_each(|is_used| *is_used = true);
             }
         }
         if is_carried {

@@ -43,7 +43,10 @@ pub(super) fn collect(args: &CollectArgs, console: &Console) -> Result<(), Failu
         };
     }
     for image in images.iter().filter(|image| image.is_latest()) {
-        console.warning(&format!("`{}` is the latest version of some day; state a version", image.reference));
+        console.warning(&format!(
+            "`{}` is whatever is newest when it is fetched; state a version",
+            image.reference
+        ));
     }
     let report = CollectReport::new(&images, &problems, &collected);
     if let Some(failure) = incomplete() {

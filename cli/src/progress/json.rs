@@ -48,7 +48,11 @@ fn write_state(activity: Activity, done: u64, total: u64) {
         schema_version: SCHEMA_VERSION,
         event: "progress",
         activity: Some(name),
-        unit: Some(if activity.in_bytes() { "bytes" } else { "images" }),
+        unit: Some(match activity {
+            Activity::Render => "sources",
+            _ if activity.in_bytes() => "bytes",
+            _ => "images",
+        }),
         done: Some(done),
         total: Some(total),
         message: None,

@@ -129,6 +129,41 @@ fn an_update_keeps_every_byte_and_adds_at_the_end() {
 }
 
 #[test]
+fn images_that_would_have_one_name_are_refused_or_told_apart() {
+    let desk = desk();
+    let to = ["collect", "deploy", "--destination", "edge.local", "-o", "set.yaml"];
+    let other = format!("sha256:{}", "1".repeat(64));
+    write(&desk, "deploy/a.yaml", &pod("a", &format!("nginx:1.27@{DIGEST}")));
+    write(&desk, "deploy/b.yaml", &pod("b", &format!("nginx:1.27@{other}")));
+    let expected = format!("`docker.io/library/nginx:1.27@{DIGEST}` has another digest than");
+    desk.krs(&to).failed(6, &[&expected, "use one digest everywhere"]);
+    // The same path in two registries.
+    write(&desk, "deploy/a.yaml", &pod("a", "docker.io/team/web:1"));
+    write(&desk, "deploy/b.yaml", &pod("b", "quay.io/team/web:1"));
+    desk.krs(&to).ok();
+    assert!(fs::read_to_string(desk.path("set.yaml")).unwrap().contains("\n  naming: HostInPath\n"));
+    desk.krs(&["validate", "set.yaml"]).ok();
+    // Added to a set without it.
+    let set = "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {name: s}\nspec:\n  destinationRegistry: edge.local\n  images:\n  - image: docker.io/team/web:1\n";
+    write(&desk, "set.yaml", set);
+    desk.krs(&to).failed(2, &["`quay.io/team/web:1` would get the name of `docker.io/team/web:1`"]);
+    assert_eq!(fs::read_to_string(desk.path("set.yaml")).unwrap(), set);
+}
+
+/// Aliases make a short text a very large one.
+#[test]
+fn a_text_that_grows_without_end_is_a_problem_and_takes_seconds() {
+    let desk = Desk::new();
+    let mut text = "apiVersion: x/v1\nkind: A\nspec:\n  a0: &a0 {image: 'q.io/a/b:1'}\n".to_owned();
+    for n in 1..40 {
+        text.push_str(&format!("  a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1));
+    }
+    write(&desk, "d/a.yaml", &text);
+    desk.krs(&["collect", "d", "--destination", "edge.local"])
+        .failed(6, &["A : has more than 500000 values, of which not all were read"]);
+}
+
+#[test]
 fn a_check_finds_what_no_set_carries_and_what_nothing_uses() {
     let desk = desk();
     desk.krs(&["collect", "deploy", "--destination", "edge.local", "-o", "deploy/images.yaml"]).ok();
