@@ -17,7 +17,7 @@ use super::request::{Route, query, route};
 use super::response::{error, finish, json, page, read_only, unknown_name};
 use crate::bundle::{Bundle, BundledImages};
 
-/// A server of one bundle. It listens, and responds while [`Self::serve`] runs.
+/// A server of one bundle. It listens, and responds while [`Self::run`] runs.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,

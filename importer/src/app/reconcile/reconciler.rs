@@ -166,7 +166,7 @@ impl Reconciler {
         owners.into_iter().any(|owner| self.memory.may_own(&owner.uid, name))
     }
 
-    /// Lets sets be reconciled: [`Self::prime`] and [`Self::learn_jobs`] know all that there is. Before that a set might
+    /// Lets sets be reconciled: [`Self::prime`] and [`Self::prime_jobs`] know all that there is. Before that a set might
     /// take a name that an older one has, or a repository that a Job writes to.
     pub fn begin(&self) {
         self.is_primed.send_if_modified(|is_primed| !std::mem::replace(is_primed, true));
