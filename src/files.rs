@@ -64,7 +64,7 @@ fn read_once(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
 
 /// Opens an existing file without following a link and without waiting for the other end of a pipe; the caller
 /// then checks the type of the file. (T-10, T-12)
-pub(crate) fn open(path: &Utf8Path, write: bool) -> io::Result<File> {
+pub(crate) fn open(path: impl AsRef<Path>, write: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write);
     #[cfg(unix)]
@@ -74,7 +74,7 @@ pub(crate) fn open(path: &Utf8Path, write: bool) -> io::Result<File> {
         options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     }
     #[cfg(not(unix))]
-    if std::fs::symlink_metadata(path)?.file_type().is_symlink() {
+    if std::fs::symlink_metadata(path.as_ref())?.file_type().is_symlink() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"));
     }
     options.open(path)

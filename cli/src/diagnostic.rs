@@ -179,7 +179,14 @@ fn of_sets(errors: &SetErrors) -> Failure {
         let message = message.split("\n  help: ").next().unwrap_or_default().to_owned();
         return Failure { help: problem.help.clone(), problems, ..Failure::usage(message) };
     }
-    let what = if in_a_line { "the sets are not acceptable" } else { "the sets cannot be read" };
+    let of_settings = errors.0.iter().all(|error| error.rule == "settings");
+    let what = if of_settings {
+        "krs.yaml is not acceptable"
+    } else if in_a_line {
+        "the sets are not acceptable"
+    } else {
+        "the sets cannot be read"
+    };
     let count = if errors.0.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.0.len()) };
     Failure { problems, ..Failure::usage(format!("{what}: {count}")) }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::model::ImageUse;
 use super::usage::UsedImage;
-use crate::crd::{API_VERSION, KIND};
+use crate::crd::{API_VERSION, KIND, Naming};
 use crate::oci::reference::{Destination, Reference};
 use crate::redact::printable;
 use crate::set::{SetError, check};
@@ -25,6 +25,8 @@ pub struct NewSet {
     pub namespace: Option<String>,
     /// `spec.destinationRegistry`.
     pub destination: Destination,
+    /// The naming that every set of the checkout must have. `None`: the one that the images need.
+    pub naming: Option<Naming>,
 }
 
 /// Writes a set of images, each below a comment that says what uses it.
@@ -38,8 +40,19 @@ pub fn new_set(set: &NewSet, images: &[UsedImage]) -> Result<String, SetError> {
         let _ = writeln!(text, "  namespace: {}", quoted(namespace));
     }
     let _ = writeln!(text, "spec:\n  destinationRegistry: {}", quoted(&set.destination.to_string()));
-    if has_equal_paths(images) {
-        text.push_str("  # Repositories of several registries have the same path.\n  naming: HostInPath\n");
+    match (set.naming, has_equal_paths(images)) {
+        (Some(Naming::PathOnly), true) => {
+            let message = "images of several registries would have one name, and krs.yaml requires naming: PathOnly for every set";
+            return Err(SetError::file("the new set", message)
+                .help("require naming: HostInPath in krs.yaml, or collect fewer sources into one set"));
+        }
+        (None, true) => {
+            text.push_str(
+                "  # Repositories of several registries have the same path.\n  naming: HostInPath\n",
+            );
+        }
+        (Some(Naming::HostInPath), _) => text.push_str("  naming: HostInPath\n"),
+        (None | Some(Naming::PathOnly), false) => {}
     }
     text.push_str("  images:\n");
     for image in images {

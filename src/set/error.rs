@@ -73,7 +73,7 @@ impl SetError {
     }
 
     /// Adds what to do next.
-    pub(super) fn help(mut self, help: impl AsRef<str>) -> Self {
+    pub(crate) fn help(mut self, help: impl AsRef<str>) -> Self {
         let lines = help.as_ref().lines().map(shown).collect::<Vec<_>>();
         self.help = Some(lines.join("\n").into());
         self

@@ -14,6 +14,7 @@ mod kustomize;
 mod load;
 mod model;
 mod rules;
+mod settings;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -31,3 +32,4 @@ pub use rules::document::check;
 pub use rules::merge::{MergedImage, MergedImages, SetUse, collisions, merge, names_of_sites};
 pub use rules::rule::RULES;
 pub use rules::spec::{Problem, SpecField, check_spec};
+pub use settings::{Requirements, SETTINGS_FILE, Setting, Settings, settings};

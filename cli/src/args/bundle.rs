@@ -113,21 +113,21 @@ pub(crate) struct PlanArgs {
         help_heading = "Bundle"
     )]
     pub(crate) from: Vec<Location>,
-    /// Name of the stream that the bundle belongs to
-    #[arg(long, value_name = "NAME", default_value_t, env = "KRS_STREAM", help_heading = "Bundle")]
-    pub(crate) stream: StreamName,
+    /// Name of the stream that the bundle belongs to [default: that of krs.yaml, else `default`]
+    #[arg(long, value_name = "NAME", env = "KRS_STREAM", help_heading = "Bundle")]
+    pub(crate) stream: Option<StreamName>,
     /// Number in the stream; must grow from bundle to bundle [default: the commit's time in seconds where every
     /// reference has a digest, else the present time]
     #[arg(long, value_name = "N", env = "KRS_SEQUENCE", help_heading = "Bundle")]
     pub(crate) sequence: Option<u64>,
-    /// A site that the bundle is meant for; may be repeated [default: any]
+    /// A site that the bundle is meant for; may be repeated [default: those of krs.yaml, else any]
     #[arg(long, value_name = "SITE", env = "KRS_AUDIENCE", value_delimiter = ',', help_heading = "Bundle")]
     pub(crate) audience: Vec<String>,
     /// Time from which the bundle is refused: a time (2027-01-31T12:00:00Z), a date, or a duration from now (30d)
     #[arg(long, value_name = "TIME|DURATION", env = "KRS_NOT_AFTER", help_heading = "Bundle")]
     pub(crate) not_after: Option<String>,
-    /// Platforms of images whose sets list no platforms; may be repeated [default: all that an image
-    /// has]
+    /// Platforms of images whose sets list no platforms; may be repeated [default: those of krs.yaml,
+    /// else all that an image has]
     #[arg(
         long,
         value_name = "OS/ARCH",
@@ -154,16 +154,15 @@ pub(crate) struct PlanArgs {
     pub(crate) volume_size: Option<u64>,
     /// Which signatures, SBOMs and attestations travel with the images: all, none, or those of these artifact types. One
     /// that cannot be read costs a warning, not the image; with `required` all travel and the image fails without them.
-    /// Artifacts of cosign that have no artifact type are selected by the media type of their layers
+    /// Artifacts of cosign that have no artifact type are selected by the media type of their layers [default: all]
     #[arg(
         long,
         value_name = "all|none|required|TYPE[,TYPE...]",
-        default_value = "all",
         env = "KRS_REFERRERS",
         value_parser = referrers,
         help_heading = "Bundle"
     )]
-    pub(crate) referrers: Referrers,
+    pub(crate) referrers: Option<Referrers>,
     /// Write no later version of the format than this one, for sites with an older krs: 1 is what krs 0.1 reads. What
     /// needs a later version is left out with a warning, or refused where leaving it out would change the image [default: the lowest version that can express the bundle]
     #[arg(

@@ -15,7 +15,7 @@ use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::Reference;
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
-use krs_core::set::{self, LoadedSets, MergedImages, Warning};
+use krs_core::set::{self, LoadedSets, MergedImages, SetErrors, Settings, Warning};
 use krs_core::sync::catalog::check_appendable;
 use krs_core::sync::plan::{Plan, PlanError, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, PullOptions, PullReport, pull};
@@ -23,15 +23,21 @@ use krs_core::sync::resolve::{MissingImage, Referrers, ResolveOptions, Resolved,
 
 use super::runtime::runtime;
 use super::sequence::{self, Earlier};
+use super::settings::effective;
 use super::{catalog, files, keys, output, policy, registries, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{BundleReport, Done, Facts, Forecast, Signed, count};
+use crate::report::{BundleReport, Done, Facts, Forecast, SettingsFacts, Signed, count};
+
+/// What to do where a signature is required and there is no key.
+const NO_KEY: &str =
+    "name the secret key with --key, or in KRS_KEY_FILE: is the CI variable available on this branch?";
 
 /// `krs plan`
 pub(super) fn plan_only(args: &PlanOnlyArgs, console: &Console) -> Result<(), Failure> {
-    let mut run = Run::prepare(&args.plan, false, console)?;
+    let settings = set::settings(&args.plan.paths)?;
+    let mut run = Run::prepare(&args.plan, settings.as_ref(), false, console)?;
     run.know(&[], &args.plan, None, console)?;
     show_plan(run, &args.plan, args.target.as_deref(), args.rate, console)
 }
@@ -50,7 +56,8 @@ fn show_plan(
     run.remark_sources(&resolved, &plan, console);
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
     let forecast = Forecast::new(&plan, args.volume_size, target, rate);
-    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, forecast, None)?;
+    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, forecast, None)?
+        .with_settings(run.settings.clone());
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
@@ -64,18 +71,26 @@ fn show_plan(
 /// `krs bundle`
 pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure> {
     // All that a person has to type or mend comes before the first request.
+    let settings = set::settings(&args.plan.paths)?;
+    let settings = settings.as_ref();
+    if let (Some(settings), None) = (settings, &args.key)
+        && let Some(required) = &settings.require.signature
+    {
+        let error = settings.error(required, "requires a signature, and the bundle would not be signed");
+        return Err(Failure::from(SetErrors::from(error)).help(NO_KEY));
+    }
     if args.require_signature && args.key.is_none() {
-        return Err(Failure::usage("the bundle would not be signed, and --require-signature is set").help(
-            "name the secret key with --key, or in KRS_KEY_FILE: is the CI variable available on this branch?",
-        ));
+        return Err(
+            Failure::usage("the bundle would not be signed, and --require-signature is set").help(NO_KEY)
+        );
     }
     let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
-        let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
-        is_as_required(args, &run.loaded)?;
+        let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;
+        is_as_required(args, settings, &run.loaded)?;
         run.know(&files::reusable(&args.reuse)?, &args.plan, args.file.as_deref(), console)?;
         return show_plan(run, &args.plan, None, None, console);
     };
-    output::check(file, &args.plan.stream, args.force, console)?;
+    output::check(file, &effective(&args.plan, settings)?.stream, args.force, console)?;
     args.plan.catalog.as_deref().map_or(Ok(()), check_appendable)?;
     let key = |key| keys::secret_key(key, &args.passphrase, &args.plan.paths, console);
     let key = args.key.as_deref().map(key).transpose()?;
@@ -85,8 +100,8 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         reuse: files::reusable(&args.reuse)?,
         foreign_hosts: args.foreign_layer_host.clone(),
     };
-    let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
-    is_as_required(args, &run.loaded)?;
+    let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;
+    is_as_required(args, settings, &run.loaded)?;
     run.know(&options.reuse, &args.plan, Some(file), console)?;
     let began = Instant::now();
     let runtime = runtime()?;
@@ -132,6 +147,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let done = Done { elapsed, statistics: run.client.statistics(), pulled, bundle };
     let forecast = Forecast::default();
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, forecast, Some(done))?;
+    let report = report.with_settings(run.settings.clone());
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
@@ -139,15 +155,23 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
 }
 
 /// Whether what is read is what a commit holds, where that is required.
-fn is_as_required(args: &BundleArgs, loaded: &LoadedSets) -> Result<(), Failure> {
+fn is_as_required(
+    args: &BundleArgs,
+    settings: Option<&Settings>,
+    loaded: &LoadedSets,
+) -> Result<(), Failure> {
+    let required = settings.and_then(|settings| Some((settings, settings.require.clean.as_ref()?)));
     let problem = match &loaded.source {
-        _ if !args.require_clean => return Ok(()),
+        _ if !args.require_clean && required.is_none() => return Ok(()),
         Some(source) if !source.dirty => return Ok(()),
         Some(_) => "what was read is not what the commit holds",
         None => "no commit is recorded",
     };
-    Err(Failure::usage(format!("{problem}, and --require-clean is set"))
-        .help("commit the changes, or read a checkout of Git"))
+    let by = required.map_or_else(
+        || "--require-clean is set".to_owned(),
+        |(settings, clean)| format!("{} requires it", settings.place(clean)),
+    );
+    Err(Failure::usage(format!("{problem}, and {by}")).help("commit the changes, or read a checkout of Git"))
 }
 
 /// What `--format-version` cost.
@@ -221,30 +245,44 @@ struct Run {
     earlier: Vec<Earlier>,
     /// What was asked for.
     requested: String,
+    /// What comes from `krs.yaml`.
+    settings: Option<SettingsFacts>,
 }
 
 impl Run {
-    fn prepare(args: &PlanArgs, keep_going: bool, console: &Console) -> Result<Self, Failure> {
+    fn prepare(
+        args: &PlanArgs,
+        settings: Option<&Settings>,
+        keep_going: bool,
+        console: &Console,
+    ) -> Result<Self, Failure> {
+        let effective = effective(args, settings)?;
         let options = PlanOptions {
-            stream: args.stream.clone(),
+            stream: effective.stream,
             sequence: args.sequence,
-            audience: args.audience.clone(),
+            audience: effective.audience,
             not_after: args.not_after.as_deref().map(not_after).transpose()?,
             source_date: source_date()?,
-            platforms: platforms(&args.platform),
+            platforms: platforms(&effective.platforms),
             base: files::base(&args.against, args.catalog.as_deref(), console)?,
             format_version: args.format_version,
         };
         let mut loaded = sets::load(&args.paths)?;
         loaded.sets.iter_mut().for_each(|loaded| loaded.set.choose(&options.platforms));
+        if let Some(settings) = settings {
+            let errors = settings.check(&loaded.sets);
+            if !errors.is_empty() {
+                return Err(SetErrors(errors).into());
+            }
+        }
         let merged = set::merge(&loaded.sets)?;
         sets::remarks(&loaded, console);
         let progress = console.progress();
         let client = registries::client(&args.registry, &progress)?;
         let resolve = ResolveOptions {
             jobs: args.registry.jobs.get(),
-            referrers: args.referrers.clone(),
-            require_platforms: args.require_platforms,
+            referrers: effective.referrers,
+            require_platforms: effective.require_platforms,
             sources: files::sources(&args.from)?,
         };
         let requested = args.paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
@@ -258,6 +296,7 @@ impl Run {
             client,
             earlier: Vec::new(),
             requested,
+            settings: settings.map(|settings| SettingsFacts::new(settings, effective.from_file)),
         })
     }
 

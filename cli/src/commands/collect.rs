@@ -6,9 +6,10 @@ use krs_core::collect::{
     self, Cluster, CollectOptions, Collected, NewSet, Problem, UpdateOptions, UsedImage, coverage, new_set,
     used_images,
 };
+use krs_core::crd::Naming;
 use krs_core::error::ErrorKind;
 use krs_core::oci::reference::Destination;
-use krs_core::set::{LoadedSet, LoadedSets};
+use krs_core::set::{LoadedSet, LoadedSets, SetErrors};
 
 use super::{files, sets};
 use crate::args::CollectArgs;
@@ -92,7 +93,18 @@ fn target(args: &CollectArgs, console: &Console) -> Result<Target, Failure> {
     };
     let stem = args.output.as_deref().and_then(Utf8Path::file_stem).unwrap_or("images");
     let name = args.name.clone().unwrap_or_else(|| stem.to_owned());
-    Ok(Target::New(NewSet { name, namespace: args.namespace.clone(), destination }))
+    let naming = required_naming(args)?;
+    Ok(Target::New(NewSet { name, namespace: args.namespace.clone(), destination, naming }))
+}
+
+/// What `krs.yaml` requires of the naming of a new set.
+fn required_naming(args: &CollectArgs) -> Result<Option<Naming>, SetErrors> {
+    let mut paths = args.sources.clone();
+    paths.extend(args.output.as_deref().and_then(Utf8Path::parent).map(|folder| match folder.as_str() {
+        "" => Utf8PathBuf::from("."),
+        _ => folder.to_owned(),
+    }));
+    Ok(krs_core::set::settings(&paths)?.and_then(|settings| Some(settings.naming?.value)))
 }
 
 /// Opens the sets of a file that is there.

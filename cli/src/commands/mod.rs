@@ -25,6 +25,7 @@ mod runtime;
 mod sequence;
 mod serve;
 mod sets;
+mod settings;
 mod sign;
 mod signals;
 mod validate;

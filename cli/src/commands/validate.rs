@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 use camino::{Utf8Component, Utf8Path};
-use krs_core::set::{self, LoadedSets, MergedImages, SetErrors};
+use krs_core::set::{self, LoadedSets, MergedImages, SetErrors, Settings};
 
+use super::settings::{self, values};
 use super::{files, sets};
 use crate::args::{ReportFormat, ReportTarget, ValidateArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{Findings, SetsReport};
+use crate::report::{Findings, SetsReport, SettingsFacts};
+
+/// Sets and settings without errors.
+struct Valid {
+    loaded: LoadedSets,
+    merged: MergedImages,
+    settings: Option<Settings>,
+}
 
 /// `krs validate`
 pub(super) fn validate(args: &ValidateArgs, console: &Console) -> Result<(), Failure> {
@@ -14,9 +22,10 @@ pub(super) fn validate(args: &ValidateArgs, console: &Console) -> Result<(), Fai
     let outcome = read(args);
     let printed = write_reports(&args.report, &outcome, console)?;
     match outcome {
-        Ok((loaded, merged)) => {
+        Ok(Valid { loaded, merged, settings }) => {
             sets::warnings(&loaded, console);
-            let report = SetsReport::new(&loaded, &merged);
+            let facts = settings.as_ref().map(|settings| SettingsFacts::new(settings, values(settings)));
+            let report = SetsReport::new(&loaded, &merged).with_settings(facts);
             if printed { Ok(()) } else { console.result(&report, || report.text()) }
         }
         Err(errors) => {
@@ -29,10 +38,27 @@ pub(super) fn validate(args: &ValidateArgs, console: &Console) -> Result<(), Fai
     }
 }
 
-fn read(args: &ValidateArgs) -> Result<(LoadedSets, MergedImages), SetErrors> {
-    let loaded = sets::load(&args.paths)?;
-    let merged = set::merge(&loaded.sets)?;
-    Ok((loaded, merged))
+/// Reads the sets and the settings. The errors of both are shown together.
+fn read(args: &ValidateArgs) -> Result<Valid, SetErrors> {
+    let settings = set::settings(&args.paths);
+    let (settings, mut errors) = match settings {
+        Ok(settings) => (settings, Vec::new()),
+        Err(errors) => (None, errors.0),
+    };
+    errors.extend(settings.iter().flat_map(settings::faults));
+    let sets = sets::load(&args.paths).and_then(|loaded| {
+        let unmet = settings.as_ref().map(|settings| settings.check(&loaded.sets)).unwrap_or_default();
+        match set::merge(&loaded.sets) {
+            Ok(merged) if unmet.is_empty() => Ok((loaded, merged)),
+            Ok(_) => Err(SetErrors(unmet)),
+            Err(collisions) => Err(SetErrors([unmet, collisions.0].concat())),
+        }
+    });
+    match sets {
+        Ok((loaded, merged)) if errors.is_empty() => Ok(Valid { loaded, merged, settings }),
+        Ok(_) => Err(SetErrors(errors)),
+        Err(others) => Err(SetErrors([errors, others.0].concat())),
+    }
 }
 
 /// Whether each report has a place of its own.
@@ -57,7 +83,7 @@ fn check_targets(targets: &[ReportTarget], console: &Console) -> Result<(), Fail
 /// Writes the reports. Answers whether one of them was printed.
 fn write_reports(
     targets: &[ReportTarget],
-    outcome: &Result<(LoadedSets, MergedImages), SetErrors>,
+    outcome: &Result<Valid, SetErrors>,
     console: &Console,
 ) -> Result<bool, Failure> {
     if targets.is_empty() {
@@ -65,7 +91,7 @@ fn write_reports(
     }
     let mut findings = Findings::default();
     match outcome {
-        Ok((loaded, _)) => {
+        Ok(Valid { loaded, .. }) => {
             findings.add_sets(&loaded.sets, &name_in_checkout);
             findings.add_warnings(&loaded.warnings, &name_in_checkout);
             findings.add_skipped(&loaded.skipped, &name_in_checkout);

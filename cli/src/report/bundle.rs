@@ -16,6 +16,7 @@ use super::forecast::Forecast;
 use super::human::{count, duration, rate, retries, seconds, size};
 use super::images::{self, ImageFacts, Input, MissingFacts, Referrer};
 use super::sets::FileRemark;
+use super::settings::SettingsFacts;
 use super::table::facts;
 
 /// A bundle that was written, or would be.
@@ -42,6 +43,8 @@ pub(crate) struct BundleReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     omitted: Vec<String>,
     warnings: Vec<FileRemark>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<SettingsFacts>,
 }
 
 /// What comes from a local source, and not from a registry.
@@ -185,7 +188,14 @@ impl BundleReport {
             left_behind: Left::new(&resolved.left_behind),
             omitted: plan.omitted.iter().map(ToString::to_string).collect(),
             warnings: loaded.warnings.iter().map(FileRemark::from).collect(),
+            settings: None,
         })
+    }
+
+    /// Adds what comes from `krs.yaml`.
+    #[must_use]
+    pub(crate) fn with_settings(self, settings: Option<SettingsFacts>) -> Self {
+        Self { settings, ..self }
     }
 
     /// What stands in the way of writing what is planned.
@@ -196,6 +206,7 @@ impl BundleReport {
     /// For people.
     pub(crate) fn text(&self) -> String {
         let mut lines = self.facts.lines();
+        lines.extend(self.settings.iter().map(|settings| ("Settings", settings.text())));
         if let Some(run) = &self.run {
             let elapsed = Duration::from_secs_f64(run.elapsed_seconds);
             let mut took = format!("{}, {}", duration(elapsed), rate(run.bytes_received, elapsed));

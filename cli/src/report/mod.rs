@@ -14,6 +14,7 @@ mod inspect;
 mod pin;
 mod problem;
 mod sets;
+mod settings;
 mod table;
 
 pub(crate) use bundle::{BundleReport, Done};
@@ -27,6 +28,7 @@ pub(crate) use inspect::InspectReport;
 pub(crate) use pin::PinReport;
 pub(crate) use problem::{Problem, problems};
 pub(crate) use sets::SetsReport;
+pub(crate) use settings::SettingsFacts;
 pub(crate) use table::{Align, Table, facts, indented, sentence, shorten};
 
 /// Version of the documents that `--format json` prints.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use super::human::count;
 use super::problem::{Problem, problems};
+use super::settings::SettingsFacts;
 use super::table::{Align, Table, indented, sentence};
 
 /// Most skipped files that are shown to people.
@@ -26,6 +27,8 @@ pub(crate) struct SetsReport {
     /// YAML and JSON files that ignore files exclude, whether or not they hold sets.
     ignored_files: usize,
     problems: Vec<Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<SettingsFacts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +86,7 @@ impl SetsReport {
             skipped: loaded.skipped.iter().map(FileRemark::from).collect(),
             ignored_files: loaded.ignored_files,
             problems: Vec::new(),
+            settings: None,
         }
     }
 
@@ -97,7 +101,14 @@ impl SetsReport {
             skipped: Vec::new(),
             ignored_files: 0,
             problems: problems(errors),
+            settings: None,
         }
+    }
+
+    /// Adds what `krs.yaml` says.
+    #[must_use]
+    pub(crate) fn with_settings(self, settings: Option<SettingsFacts>) -> Self {
+        Self { settings, ..self }
     }
 
     /// For people.
@@ -118,7 +129,8 @@ impl SetsReport {
         }
         let (sets, images) = (count(self.sets.len() as u64, "set"), count(self.image_count as u64, "image"));
         let valid = sentence(&format!("{sets} with {images}: valid"));
-        format!("{}\n{valid}{}", table.render(), self.skipped_text())
+        let settings = self.settings.iter().map(|settings| sentence(&settings.text())).collect::<String>();
+        format!("{}\n{valid}{settings}{}", table.render(), self.skipped_text())
     }
 
     /// The sets that were not read, with why; nothing where there are none and no file was ignored.

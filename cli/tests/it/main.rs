@@ -33,6 +33,7 @@ mod referrers;
 mod reports;
 mod resume;
 mod sets;
+mod settings;
 mod sign;
 #[cfg(unix)]
 mod signals;

@@ -13,6 +13,8 @@ use crate::set::files::walk::{Candidate, IGNORE_FILE, KUSTOMIZATIONS, is_hidden,
 use crate::set::git::{Commit, Hasher, ObjectId, Source, TrackedFile};
 use crate::set::kustomize;
 use crate::set::model::Warning;
+use crate::set::settings::find::MAX_SETTINGS;
+use crate::set::settings::model::SETTINGS_FILE;
 use crate::set::yaml::kind::says_set;
 
 /// Most differences that are named.
@@ -136,6 +138,26 @@ impl Comparison {
             Some(file) if file.link && file.id == hasher.finish() => None,
             Some(_) => Some(Relation::Changed { held_set: true }),
             None => Some(Relation::Untracked),
+        }
+    }
+
+    /// Compares the settings of the checkout, which decide about a bundle as sets do.
+    pub(in crate::set) fn relate_settings(&mut self) {
+        let path = self.top().join(SETTINGS_FILE);
+        let is_here = path.symlink_metadata().is_ok_and(|found| found.is_file());
+        let here = is_here.then(|| crate::files::read_file(&path, MAX_SETTINGS).unwrap_or_default());
+        let committed = self.commit.file(SETTINGS_FILE.as_bytes());
+        match (committed, here) {
+            (None, None) => {}
+            (None, Some(_)) => self.differs(SETTINGS_FILE, "is not in the commit"),
+            (Some(_), None) => self.differs(SETTINGS_FILE, "is in the commit, and not here"),
+            (Some(file), Some(bytes)) => {
+                let is_same = self.id_of(&bytes) == file.id
+                    || self.content(file).is_some_and(|blob| without_cr(&blob).eq(without_cr(&bytes)));
+                if file.link || !is_same {
+                    self.differs(SETTINGS_FILE, "is not as in the commit");
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod advice;
 mod compare;
 mod ignored;
 mod no_sets;
+mod unread_settings;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Read};
@@ -16,6 +17,7 @@ use self::advice::Advice;
 use self::compare::{Comparison, Relation};
 use self::ignored::{Ignored, Rules, ignored};
 use self::no_sets::{NoSets, no_sets_error};
+use self::unread_settings::{UNREAD_SETTINGS, above, is_unread};
 use super::files::names::Names;
 use super::files::origin::{Origin, in_no_commit, origin};
 use super::files::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
@@ -24,7 +26,8 @@ use super::files::walk::{Candidate, Walk, WalkResult, merge_walks, walk};
 use super::git::Source;
 use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
 use super::rules::document::{find, read, too_large};
-use super::rules::rule::{NO_DIGEST, SET_DUPLICATE};
+use super::rules::rule::{NO_DIGEST, SET_DUPLICATE, SETTINGS};
+use super::settings::find::top;
 use super::yaml::kind::{DocumentKind, says_set};
 use super::yaml::position::MAX_DOCUMENT;
 use super::yaml::text::{Piece, split};
@@ -117,6 +120,7 @@ impl Loader {
         let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
         let mut candidates = Vec::new();
         for (root, shown) in &roots {
+            self.name_settings_above(root);
             match root {
                 Root::Folder(root) => {
                     let names = &self.names;
@@ -149,6 +153,24 @@ impl Loader {
         candidates
     }
 
+    /// Warns of settings in folders above a path, which a person may think hold for it.
+    fn name_settings_above(&mut self, root: &Root) {
+        let Some(top) = top(root) else { return };
+        let folder = root.folder();
+        let first = if matches!(root, Root::Folder(_)) { folder.parent() } else { Some(folder.as_path()) };
+        for file in first.map(|first| above(first, &top)).unwrap_or_default() {
+            let name = file.strip_prefix(&top).unwrap_or(&file).to_string_lossy().into_owned();
+            self.warnings.push(Warning::new(&name, 0, UNREAD_SETTINGS).rule(SETTINGS));
+        }
+    }
+
+    /// Whether a file below a folder of the call is called like the settings, and is not read as such.
+    fn is_unread_settings(&self, file: &Path) -> bool {
+        let folder = self.folders.iter().find(|(folder, _)| file.starts_with(folder));
+        let top = folder.and_then(|(folder, _)| top(&Root::Folder(folder.clone())));
+        top.is_some_and(|top| is_unread(file, &top))
+    }
+
     /// Opens the commit of the first checkout that is read.
     fn open_commit(&mut self, roots: &[(Root, Utf8PathBuf)]) {
         let Origin { checkout, elsewhere, warnings } = origin(roots);
@@ -156,7 +178,10 @@ impl Loader {
         self.warnings.extend(warnings);
         let Some((top, folders, files)) = checkout else { return };
         match Comparison::open(&top, &folders, &files, self.names.clone()) {
-            Ok(comparison) => self.comparison = Some(comparison),
+            Ok(mut comparison) => {
+                comparison.relate_settings();
+                self.comparison = Some(comparison);
+            }
             Err(reason) => self.warnings.push(no_commit(&top, &reason)),
         }
     }
@@ -194,6 +219,9 @@ impl Loader {
         if let Relation::LineEnds(blob) = &mut relation {
             mentions = self::mentions(blob);
             bytes = Some(std::mem::take(blob));
+        }
+        if !mentions && self.is_unread_settings(&candidate.path) {
+            self.warnings.push(Warning::new(file, 0, UNREAD_SETTINGS).rule(SETTINGS));
         }
         let before = (self.sets.len(), self.errors.len());
         // Only few files concern sets; the others need no comparison.

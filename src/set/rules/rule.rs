@@ -19,14 +19,21 @@ pub(in crate::set) const SET_DUPLICATE: &str = "set-duplicate";
 /// Any other fault of a reference.
 pub(in crate::set) const IMAGE_NAME: &str = "image-name";
 
+/// A set with another naming than `krs.yaml` requires.
+pub(in crate::set) const REQUIRED_NAMING: &str = "required-naming";
+/// A `krs.yaml` that is not valid.
+pub(in crate::set) const SETTINGS: &str = "settings";
+
 /// Every rule with what it requires.
-pub const RULES: [(&str, &str); 25] = [
+pub const RULES: [(&str, &str); 27] = [
     (INVALID_SET, "the document must read as an EdgeImageSet"),
     (CHECKOUT, "the sets should be those of the commit, as Kustomize, Flux and Argo CD apply them"),
     (NAMING_COLLISION, "images with different digests must have different names at a destination"),
     (NAMES_OF_SITES, "images with different digests should have different names at all destinations"),
     (NO_DIGEST, "each image should have a digest"),
     (SET_DUPLICATE, "each set should have a name of its own in its namespace"),
+    (REQUIRED_NAMING, "each set must have the naming that krs.yaml requires"),
+    (SETTINGS, "krs.yaml must be valid, and the same in all checkouts"),
     ("destination-scheme", message::DESTINATION_SCHEME),
     ("destination", message::DESTINATION),
     ("image-scheme", message::IMAGE_SCHEME),

@@ -142,4 +142,9 @@ pub(super) const MAKING: &[Fault] = &[
         "`krs pin`: a registry fails for some images, or a file changes while they are looked up",
         "these references, or this file, stay as they are, with the reason and an exit code; all others are written",
     ),
+    (
+        279,
+        "`krs.yaml`, which everybody who can change the sets can change, names a key, a CA or a path, is a link out of the checkout, or an option says the opposite of what it requires",
+        "it has no fields that could loosen a check, and the others are refused with their line; a link is refused; a requirement holds for every call, with the file and line",
+    ),
 ];
