@@ -43,6 +43,11 @@ impl Digest {
         hex::encode(&self.0[..6])
     }
 
+    /// The digest whose 32 bytes are `bytes`.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The raw 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -2,6 +2,7 @@
 //! What a key is called.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// The name of a key, as minisign prints it: 16 upper-case hex digits. It tells which key is meant, but verifies nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,6 +11,21 @@ pub struct KeyId(u64);
 impl KeyId {
     pub(super) fn of(keynum: &[u8]) -> Self {
         Self(keynum.iter().rev().fold(0, |id, byte| (id << 8) | u64::from(*byte)))
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_id = text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F'));
+        let id = is_id.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        id.map(Self).ok_or_else(|| {
+            format!(
+                "`{}` is not the name of a key: expected 16 upper-case hex digits",
+                crate::redact::printable(text, 40)
+            )
+        })
     }
 }
 

@@ -138,15 +138,18 @@ impl SecretKey {
         KeyId::of(&self.keynum)
     }
 
+    /// The Ed25519 signature over `bytes`.
+    pub(super) fn sign_bytes(&self, bytes: &[u8]) -> Result<[u8; 64], SignError> {
+        let failed = || SignError::Failed("the key cannot be used".to_owned());
+        let signature = self.pair.try_sign(bytes).map_err(|_| failed())?;
+        signature.as_ref().try_into().map_err(|_| failed())
+    }
+
     /// A signature over `message` as minisign writes it. Not made by the library, which adds random bytes.
     pub(super) fn sign(&self, message: &[u8], trusted_comment: &str) -> Result<String, SignError> {
-        let sign = |bytes: &[u8]| {
-            let signature = self.pair.try_sign(bytes);
-            signature.map_err(|_| SignError::Failed("the key cannot be used".to_owned()))
-        };
-        let signature = sign(&Blake2b512::digest(message))?;
-        let signed = [b"ED", &self.keynum[..], signature.as_ref()].concat();
-        let global = sign(&[signature.as_ref(), trusted_comment.as_bytes()].concat())?;
+        let signature = self.sign_bytes(&Blake2b512::digest(message))?;
+        let signed = [b"ED", &self.keynum[..], &signature[..]].concat();
+        let global = self.sign_bytes(&[&signature[..], trusted_comment.as_bytes()].concat())?;
         Ok(format!(
             "untrusted comment: {}\n{}\ntrusted comment: {trusted_comment}\n{}\n",
             untrusted_comment(self.id()),

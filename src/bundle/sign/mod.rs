@@ -4,11 +4,13 @@
 //! not accept the output of `minisign -S` unchanged. Signatures are deterministic (RFC 8032), so that bundles of one content that
 //! one key signed are equal byte for byte.
 
+mod compact;
 mod error;
 mod key_id;
 mod keys;
 mod signatures;
 
+pub use compact::CompactSignature;
 pub use error::{KeyProblem, SIGNATURES_SIZE, SignError};
 pub use key_id::KeyId;
 pub use keys::{MAX_KEY_FILE, NewKeyPair, PublicKey, SecretKey, generate, is_key};

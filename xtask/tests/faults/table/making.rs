@@ -147,4 +147,19 @@ pub(super) const MAKING: &[Fault] = &[
         "`krs.yaml`, which everybody who can change the sets can change, names a key, a CA or a path, is a link out of the checkout, or an option says the opposite of what it requires",
         "it has no fields that could loosen a check, and the others are refused with their line; a link is refused; a requirement holds for every call, with the file and line",
     ),
+    (
+        280,
+        "a receipt of a site, or a short one, was changed after it was signed",
+        "it is refused with exit code 3 where the site's key is known; an unknown key or none is a warning",
+    ),
+    (
+        281,
+        "a receipt says that it is of one site, and the key of another site signed it",
+        "it is refused; a key that is bound to a site signs for no other, and the site accepts no other",
+    ),
+    (
+        282,
+        "a receipt is deeply nested, has very many keys, or is very long",
+        "it is refused before anything is built from it",
+    ),
 ];

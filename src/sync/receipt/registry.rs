@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A receipt: the content of a site's registry as a JSON file. On the connected side, `krs bundle --against` leaves out the
-//! layers that it lists. It is untrusted: a wrong receipt causes a refusal at the site, never a broken image.
+//! The content of one registry, as `krs receipt` scanned it. On the connected side, `krs bundle --against` leaves out the
+//! layers that it lists.
 
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::error::{Classify, ErrorKind};
-use crate::format::{self, FORMAT_VERSION, LaterField};
+use super::error::ReceiptError;
+use crate::format::{self, LaterField};
 use crate::json::{self, JsonError};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{RegistryHost, RepositoryName, Tag};
@@ -90,35 +89,6 @@ pub struct ReceiptBlob {
     pub digest: Digest,
     /// Bytes of its content.
     pub size: u64,
-}
-
-/// Why a receipt is not accepted.
-#[derive(Debug, Error)]
-pub enum ReceiptError {
-    /// Not JSON of this shape.
-    #[error("the receipt cannot be read: {0}")]
-    Json(#[from] JsonError),
-    /// Made by a later version of krs.
-    #[error("the receipt is of format version {0}; this krs reads up to version {FORMAT_VERSION}")]
-    Version(u32),
-    /// It contradicts itself.
-    #[error("the receipt contradicts itself: {0}")]
-    Inconsistent(String),
-}
-
-impl Classify for ReceiptError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Corrupt
-    }
-
-    fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::Version(_) => {
-                format!("update krs, or make the receipt with krs receipt --format-version {FORMAT_VERSION}")
-            }
-            _ => "make it again at the site: krs receipt REGISTRY --set PATH -o FILE".to_owned(),
-        })
-    }
 }
 
 impl Receipt {
@@ -220,6 +190,7 @@ impl Receipt {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::format::FORMAT_VERSION;
 
     fn example() -> Receipt {
         let (manifest, layer) = (Digest::of(b"manifest"), Digest::of(b"layer"));
