@@ -165,14 +165,14 @@ impl<'de> Visitor<'de> for Shape {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let below = self.below()?;
-        let mut seen = HashSet::new();
+        let mut keys = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
             map.next_value_seed(below)?;
-            if let Some(twice) = seen.replace(key) {
+            if let Some(twice) = keys.replace(key) {
                 let twice = crate::redact::printable(&twice, 60);
                 return Err(serde::de::Error::custom(format_args!("the key `{twice}` occurs twice")));
             }
-            if seen.len() > MAX_KEYS {
+            if keys.len() > MAX_KEYS {
                 return Err(serde::de::Error::custom(format_args!(
                     "more than {MAX_KEYS} keys in one object"
                 )));

@@ -137,10 +137,10 @@ fn tidy(schema: &mut Value) {
                 match value {
                     Value::String(text) if name == "description" => *text = text.replace('\n', " "),
                     Value::Number(number) => {
-                        if let Some(whole) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e9) {
+                        if let Some(integer) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e9) {
                             #[allow(clippy::cast_possible_truncation)]
-                            let whole = whole as i64;
-                            *value = json!(whole);
+                            let integer = integer as i64;
+                            *value = json!(integer);
                         }
                     }
                     other => tidy(other),
@@ -166,8 +166,8 @@ pub fn interval(text: &str) -> Option<Duration> {
         let (number, tail) = rest.split_at_checked(digits)?;
         let unit = tail.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(unit)?;
-        let (whole, fraction) = number.split_once('.').map_or((number, None), |(w, f)| (w, Some(f)));
-        let whole = (1..=6).contains(&whole.len()).then(|| whole.parse::<u64>().ok()).flatten()?;
+        let (integer, fraction) = number.split_once('.').map_or((number, None), |(w, f)| (w, Some(f)));
+        let integer = (1..=6).contains(&integer.len()).then(|| integer.parse::<u64>().ok()).flatten()?;
         let thousandths = match fraction {
             None => 0,
             Some(f) if (1..=3).contains(&f.len()) => format!("{f:0<3}").parse::<u64>().ok()?,
@@ -180,7 +180,7 @@ pub fn interval(text: &str) -> Option<Duration> {
             "h" => 3_600_000,
             _ => return None,
         };
-        let part = Duration::from_millis(whole.checked_mul(milliseconds)?)
+        let part = Duration::from_millis(integer.checked_mul(milliseconds)?)
             + Duration::from_micros(thousandths.checked_mul(milliseconds)?);
         total = total.checked_add(part)?;
         rest = tail;

@@ -129,8 +129,9 @@ impl Descriptor {
 
     /// Whether krs 0.1 reads a manifest or index that holds this descriptor.
     pub(super) fn is_plain(&self) -> bool {
-        let stated = |text: &Option<String>| text.is_some();
-        let platform = self.platform.as_ref().is_none_or(|p| stated(&p.os) && stated(&p.architecture));
+        let is_present = |text: &Option<String>| text.is_some();
+        let platform =
+            self.platform.as_ref().is_none_or(|p| is_present(&p.os) && is_present(&p.architecture));
         let annotations = self.annotations.iter().flatten().all(|(_, value)| value.is_some());
         let urls = self.urls.as_ref().is_none_or(Vec::is_empty);
         platform && annotations && urls && self.inline() != Some(Inline::Damaged)

@@ -266,8 +266,8 @@ mod tests {
             index(&shapes.map(platform)).manifests.iter().map(Descriptor::runs_on).collect::<Vec<_>>();
         let shown = shown.iter().map(|p| p.as_ref().map(ToString::to_string)).collect::<Vec<_>>();
         assert!(shown[..5].iter().all(Option::is_none), "{shown:?}");
-        let stated = shown[5..].iter().flatten().map(String::as_str).collect::<Vec<_>>();
-        assert_eq!(stated, ["amd64", "linux/amd64", "windows/amd64"]);
+        let platforms = shown[5..].iter().flatten().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(platforms, ["amd64", "linux/amd64", "windows/amd64"]);
         for more in [
             r#","annotations":null"#,
             r#","annotations":{"a":null,"b":"c"}"#,

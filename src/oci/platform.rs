@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn t93_what_runs_on_a_platform_is_ordered_as_containerd_orders_it() {
-        let runs = |asked: &str| list(&parse(asked).runs()).replace("linux/", "");
+        let runs = |requested: &str| list(&parse(requested).runs()).replace("linux/", "");
         assert_eq!(runs("linux/amd64"), "amd64, 386");
         assert_eq!(runs("linux/amd64/v3"), "amd64/v3, amd64/v2, amd64, 386");
         assert_eq!(runs("linux/arm"), "arm/v7, arm/v6, arm/v5");
@@ -253,24 +253,24 @@ mod tests {
 
     #[test]
     fn t93_an_image_runs_on_its_platform_in_any_spelling_and_on_higher_variants() {
-        let rank = |asked: &str, offered: &str| parse(asked).rank(&parse(offered));
-        for (asked, offered) in [
+        let rank = |requested: &str, offered: &str| parse(requested).rank(&parse(offered));
+        for (requested, offered) in [
             ("linux/arm64/v8", "linux/arm64"),
             ("linux/arm64", "linux/arm64/v8"),
             ("linux/arm/v7", "linux/arm"),
             ("linux/aarch64", "linux/arm64/v8"),
             ("linux/amd64/v1", "linux/x86_64"),
         ] {
-            assert_eq!(rank(asked, offered), Some(0), "{asked} {offered}");
+            assert_eq!(rank(requested, offered), Some(0), "{requested} {offered}");
         }
         assert!(rank("linux/arm/v7", "linux/arm/v6") < rank("linux/arm/v7", "linux/arm/v5"));
-        for (asked, offered) in [
+        for (requested, offered) in [
             ("linux/arm/v6", "linux/arm/v7"),
             ("linux/amd64", "linux/amd64/v3"),
             ("linux/386", "linux/amd64"),
             ("linux/amd64", "windows/amd64"),
         ] {
-            assert_eq!(rank(asked, offered), None, "{asked} {offered}");
+            assert_eq!(rank(requested, offered), None, "{requested} {offered}");
         }
         let any = Platform { os: String::new(), ..parse("linux/amd64") };
         assert_eq!((parse("windows/amd64").rank(&any), parse("linux/arm64").rank(&any)), (Some(0), None));

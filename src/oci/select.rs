@@ -37,12 +37,12 @@ impl Choice<'_> {
     /// Which of `children` are selected by the platforms that they state.
     fn matches(&self, children: &[(&Descriptor, Platform)]) -> HashSet<Digest> {
         let mut taken = HashSet::new();
-        for asked in self.platforms {
+        for requested in self.platforms {
             let rank = |offered: &Platform| match self.matching {
-                Matching::Best => asked.rank(offered),
+                Matching::Best => requested.rank(offered),
                 Matching::Literal => {
-                    let variant = asked.variant.is_none() || asked.variant == offered.variant;
-                    let same = asked.os == offered.os && asked.architecture == offered.architecture;
+                    let variant = requested.variant.is_none() || requested.variant == offered.variant;
+                    let same = requested.os == offered.os && requested.architecture == offered.architecture;
                     (same && variant).then_some(0)
                 }
             };
@@ -123,9 +123,9 @@ mod tests {
         }
     }
 
-    fn chosen(children: &[&str], asked: &[&str], matching: Matching) -> Vec<usize> {
+    fn chosen(children: &[&str], requested: &[&str], matching: Matching) -> Vec<usize> {
         let index = index(children);
-        let platforms = asked.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        let platforms = requested.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
         let taken = select(&index, Choice { platforms: &platforms, matching });
         let taken = taken.iter().map(|child| index.manifests.iter().position(|c| c.digest == child.digest));
         taken.map(Option::unwrap).collect()
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn t93_the_best_match_for_each_platform_travels() {
-        let best = |children: &[&str], asked: &[&str]| chosen(children, asked, Matching::Best);
+        let best = |children: &[&str], requested: &[&str]| chosen(children, requested, Matching::Best);
         let arm = ["linux/arm/v5", "linux/arm/v7", "linux/arm/v6", "linux/arm64/v8", "linux/386"];
         assert_eq!(best(&arm, &["linux/arm"]), [1]);
         assert_eq!(best(&arm, &["linux/arm/v6", "linux/aarch64"]), [2, 3]);

@@ -48,8 +48,8 @@ mod tests {
             (r#"{"os":"linux","architecture":"unknown"}"#, None),
             ("{}", None),
         ] {
-            let stated = serde_json::from_str::<StatedPlatform>(text).ok();
-            let platform = stated.and_then(|stated| stated.platform()).map(|platform| platform.to_string());
+            let config = serde_json::from_str::<StatedPlatform>(text).ok();
+            let platform = config.and_then(|config| config.platform()).map(|platform| platform.to_string());
             assert_eq!(platform.as_deref(), expected, "{text}");
         }
     }

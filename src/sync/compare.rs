@@ -166,17 +166,17 @@ pub fn compare(before: &Stock, after: &Stock) -> Differences {
         }
         let blobs = digest
             .and_then(|digest| after.image_blobs.get(&digest).or_else(|| before.image_blobs.get(&digest)));
-        let lacking = blobs.map(|blobs| {
-            let lacking = blobs.iter().filter(|(digest, _)| !has.contains(digest)).copied();
-            lacking.collect::<HashMap<_, _>>()
+        let missing = blobs.map(|blobs| {
+            let missing = blobs.iter().filter(|(digest, _)| !has.contains(digest)).copied();
+            missing.collect::<HashMap<_, _>>()
         });
         let difference = Difference {
             name: name.clone(),
             before: was.copied().flatten(),
             after: *digest,
-            new: lacking.as_ref().map(|lacking| (lacking.len() as u64, lacking.values().sum())),
+            new: missing.as_ref().map(|missing| (missing.len() as u64, missing.values().sum())),
         };
-        new.extend(lacking.into_iter().flatten());
+        new.extend(missing.into_iter().flatten());
         if was.is_some() {
             differences.changed.push(difference);
         } else {

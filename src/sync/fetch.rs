@@ -161,7 +161,7 @@ pub async fn fetch_closure<S: Source>(
     platforms: &[Platform],
     manifests: &mut Manifests,
 ) -> Result<Closure, FetchError<S::Error>> {
-    let mut seen = HashSet::from([root.digest]);
+    let mut visited = HashSet::from([root.digest]);
     let mut level = vec![FetchRequest { descriptor: root.clone(), listed_as: None }];
     let mut total = 0_u64;
     for _ in 0..=oci::MAX_INDEX_DEPTH {
@@ -169,7 +169,7 @@ pub async fn fetch_closure<S: Source>(
         // limited when it is fetched.
         let sizes = level.iter().map(|wanted| &wanted.descriptor).filter(|d| oci::is_manifest(&d.media_type));
         total = sizes.fold(total, |total, descriptor| total.saturating_add(descriptor.size));
-        if seen.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
+        if visited.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
             return Err(ClosureError::TooMany(root.digest).into());
         }
         let unknown = level.iter().filter(|wanted| manifests.get(&wanted.descriptor.digest).is_none());
@@ -201,7 +201,7 @@ pub async fn fetch_closure<S: Source>(
             };
             if let ManifestOrIndex::Index(index) = manifest {
                 let children = oci::select(&index, platforms.into());
-                let new = children.into_iter().filter(|child| seen.insert(child.digest));
+                let new = children.into_iter().filter(|child| visited.insert(child.digest));
                 next.extend(new.map(|child| {
                     let listed_as = Some(format!("{} {}", index.name_of(child), child.digest));
                     FetchRequest { descriptor: child.clone(), listed_as }

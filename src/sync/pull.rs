@@ -275,8 +275,9 @@ impl Run {
         let Some(hasher) = written else { return Ok(()) };
         let Some(source) = source else { return Ok(self.fetch(blob, origins, urls, hasher).await?) };
         let run = Arc::clone(self);
-        let (begun, has_urls) = (hasher.clone(), !urls.is_empty());
-        let read = tokio::task::spawn_blocking(move || run.read_local(blob, &source, begun, has_urls)).await;
+        let (hasher_copy, has_urls) = (hasher.clone(), !urls.is_empty());
+        let read =
+            tokio::task::spawn_blocking(move || run.read_local(blob, &source, hasher_copy, has_urls)).await;
         if read.map_err(|e| sink_error(io::Error::other(e)))?? {
             return Ok(());
         }

@@ -233,7 +233,8 @@ async fn scan_repository<'a>(
             Err(error) => unread.failed(format!("tag {tag}"), error).await?,
         }
     }
-    let mut walk = Walk { repository, manifests: Manifests::default(), seen: HashSet::new(), sparse: false };
+    let mut walk =
+        Walk { repository, manifests: Manifests::default(), visited: HashSet::new(), sparse: false };
     let (mut blobs, mut walked) = (BTreeMap::<Digest, u64>::new(), HashSet::new());
     for (digest, name) in roots {
         if !walked.insert(digest) {
@@ -256,7 +257,7 @@ async fn scan_repository<'a>(
             Err(error) => unread.failed(format!("blob {}", blob.digest), error).await?,
         }
     }
-    let mut manifests = walk.seen.into_iter().collect::<Vec<_>>();
+    let mut manifests = walk.visited.into_iter().collect::<Vec<_>>();
     manifests.sort_unstable();
     tags.retain(|_, digest| manifests.binary_search(digest).is_ok());
     let name = repository.name().clone();
@@ -284,7 +285,7 @@ struct Walk<'a> {
     repository: &'a Repository,
     manifests: Manifests,
     /// Manifests that are present.
-    seen: HashSet<Digest>,
+    visited: HashSet<Digest>,
     sparse: bool,
 }
 
@@ -293,10 +294,10 @@ impl Walk<'_> {
     async fn manifest(&mut self, root: Digest, blobs: &mut BTreeMap<Digest, u64>) -> Result<(), WalkError> {
         let mut wanted = vec![(root, None::<Descriptor>, 0_usize)];
         while let Some((digest, listed, depth)) = wanted.pop() {
-            if self.seen.contains(&digest) {
+            if self.visited.contains(&digest) {
                 continue;
             }
-            if self.seen.len() >= MAX_MANIFESTS {
+            if self.visited.len() >= MAX_MANIFESTS {
                 let reason = format!("only {MAX_MANIFESTS} manifests of a repository are read");
                 return Err(WalkError::Incomplete(reason));
             }
@@ -328,7 +329,7 @@ impl Walk<'_> {
                 }
                 Err(error) => return Err(WalkError::Incomplete(chain(&error))),
             }
-            self.seen.insert(digest);
+            self.visited.insert(digest);
         }
         Ok(())
     }

@@ -60,17 +60,17 @@ impl Checkout {
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
             command.env_remove(variable);
         }
-        for who in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{who}_NAME"), "Test");
-            command.env(format!("GIT_{who}_EMAIL"), "test@example.com");
-            command.env(format!("GIT_{who}_DATE"), date);
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_NAME"), "Test");
+            command.env(format!("GIT_{role}_EMAIL"), "test@example.com");
+            command.env(format!("GIT_{role}_DATE"), date);
         }
         command
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", self.folder.path().join(".git/none"));
         let output = command.current_dir(self.folder.path()).args(arguments).output().expect("git runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "git {arguments:?} failed: {said}");
+        let messages = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {arguments:?} failed: {messages}");
         String::from_utf8(output.stdout).unwrap()
     }
 }

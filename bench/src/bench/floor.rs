@@ -108,9 +108,9 @@ fn push(registry: SocketAddr, inventory: &Inventory) -> Result<()> {
 }
 
 fn push_blob(connection: &mut Connection, blob: &Blob, inventory: &Inventory) -> Result<()> {
-    let begun = connection.ask("POST", &format!("/v2/{REPOSITORY}/blobs/uploads/"), Body::Nothing)?;
-    expect(202, begun.status, &blob.digest)?;
-    let location = begun.location.ok_or("an upload without a place")?;
+    let upload = connection.ask("POST", &format!("/v2/{REPOSITORY}/blobs/uploads/"), Body::Nothing)?;
+    expect(202, upload.status, &blob.digest)?;
+    let location = upload.location.ok_or("an upload without a location")?;
     let path = path_of(&location);
     let joint = if path.contains('?') { '&' } else { '?' };
     let file = File::open(inventory.file(&blob.digest))?;

@@ -81,7 +81,8 @@ impl Inventory {
 
     /// What these images consist of.
     fn of(folder: &Path, images: Vec<Image>) -> Result<Self> {
-        let mut walk = Walk { folder, blobs: BTreeMap::new(), manifests: Vec::new(), seen: BTreeSet::new() };
+        let mut walk =
+            Walk { folder, blobs: BTreeMap::new(), manifests: Vec::new(), visited: BTreeSet::new() };
         for image in &images {
             walk.add_manifest(&image.digest, &image.media_type, &image.name)?;
         }
@@ -150,9 +151,10 @@ pub(crate) fn commit(folder: &Path) -> Result<()> {
         [&["init", "--quiet"][..], &["add", "--all"], &["commit", "--quiet", "--message", "Sets"]]
     {
         let mut git = Command::new("git");
-        for who in ["AUTHOR", "COMMITTER"] {
-            git.env(format!("GIT_{who}_NAME"), "bench").env(format!("GIT_{who}_EMAIL"), "bench@example.com");
-            git.env(format!("GIT_{who}_DATE"), COMMIT_TIME);
+        for role in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{role}_NAME"), "bench")
+                .env(format!("GIT_{role}_EMAIL"), "bench@example.com");
+            git.env(format!("GIT_{role}_DATE"), COMMIT_TIME);
         }
         run::output(git.args(arguments).current_dir(folder).env("GIT_CONFIG_NOSYSTEM", "1"))?;
     }
@@ -167,12 +169,12 @@ struct Walk<'a> {
     folder: &'a Path,
     blobs: BTreeMap<String, Blob>,
     manifests: Vec<Manifest>,
-    seen: BTreeSet<String>,
+    visited: BTreeSet<String>,
 }
 
 impl Walk<'_> {
     fn add_manifest(&mut self, digest: &str, media_type: &str, repository: &str) -> Result<()> {
-        if !self.seen.insert(digest.to_owned()) {
+        if !self.visited.insert(digest.to_owned()) {
             return Ok(());
         }
         let bytes = fs::read(file(self.folder, digest))?;

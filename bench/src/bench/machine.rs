@@ -22,8 +22,8 @@ pub(crate) fn describe(bench: &Bench) -> Result<Vec<(String, String)>> {
         ("Linux".to_owned(), kernel.trim().to_owned()),
     ];
     let mut add = |name: &str, program: &Path, arguments: &[&str]| {
-        let said = run::output(Command::new(program).args(arguments)).unwrap_or_default();
-        pairs.push((name.to_owned(), version(&said)));
+        let output = run::output(Command::new(program).args(arguments)).unwrap_or_default();
+        pairs.push((name.to_owned(), version(&output)));
     };
     add("krs", &bench.krs, &["--version"]);
     add("registry (Distribution)", &bench.registry_program, &["--version"]);
@@ -60,12 +60,12 @@ fn file_system(folder: &Path) -> String {
 }
 
 /// The first word that looks like a version in what a program says of itself.
-fn version(said: &str) -> String {
+fn version(output: &str) -> String {
     let is_version = |word: &&str| {
         let word = word.trim_start_matches('v');
         word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.')
     };
-    said.split_whitespace().find(is_version).unwrap_or("unknown").to_owned()
+    output.split_whitespace().find(is_version).unwrap_or("unknown").to_owned()
 }
 
 #[cfg(test)]

@@ -98,9 +98,9 @@ fn one(mut command: Command, folder: &Path, shared: &Shared, cost: &mut Cost) ->
     if status.success() {
         return Ok(());
     }
-    let said = run::tail(&String::from_utf8_lossy(&fs::read(log.path())?), 6);
+    let messages = run::tail(&String::from_utf8_lossy(&fs::read(log.path())?), 6);
     let name = name.rsplit('/').next().unwrap_or(&name).to_owned();
-    Err(format!("{name} failed: {status}: {said}").into())
+    Err(format!("{name} failed: {status}: {messages}").into())
 }
 
 /// Waits for the end of a program, without taking its status.

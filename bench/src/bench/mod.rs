@@ -30,7 +30,7 @@ use clap::ValueEnum as _;
 use self::inventory::Inventory;
 use self::link::time_for;
 use self::registry::Registry;
-use self::report::{Against, Table, Verdict};
+use self::report::{Against, GoalResult, Table};
 use self::runner::{Bench, Lane};
 use self::scenario::{Name, SCENARIOS};
 use self::stats::Goal;
@@ -96,7 +96,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     let without_corpus = args.only.iter().all(|name| matches!(name, Name::Scale | Name::Trips));
     let corpus = corpus::in_cache(cache, args.small || (without_corpus && !args.only.is_empty()))?;
     let bench = prepare(cache, args, krs, corpus)?;
-    let (mut tables, mut verdicts) = (Vec::new(), Vec::new());
+    let (mut tables, mut results) = (Vec::new(), Vec::new());
     let load = machine::load();
     for name in Name::value_variants() {
         let is_chosen = args.only.is_empty() || args.only.contains(name);
@@ -108,23 +108,23 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
             let what = format!("{name:?}");
             (
                 Vec::new(),
-                vec![Verdict::new(&what, Goal::Completes, None, Some(&bench.shown(&error.to_string())))],
+                vec![GoalResult::new(&what, Goal::Completes, None, Some(&bench.shown(&error.to_string())))],
             )
         });
         for table in &more {
             print!("{}", report::text(table));
         }
         tables.extend(more);
-        verdicts.extend(judged);
+        results.extend(judged);
     }
-    let verdicts = report::worst(verdicts);
-    print!("{}", report::text(&report::goals(&verdicts)));
+    let results = report::worst(results);
+    print!("{}", report::text(&report::goals(&results)));
     let (mut facts, load_at_end) = (machine::describe(&bench)?, machine::load());
     facts.push(("load before and after".to_owned(), format!("{load}, {load_at_end}")));
-    let whole = !args.small && !args.no_peers && args.only.is_empty();
-    let path = args.page.clone().or_else(|| whole.then(|| checkout().join(PAGE)));
+    let is_complete = !args.small && !args.no_peers && args.only.is_empty();
+    let path = args.page.clone().or_else(|| is_complete.then(|| checkout().join(PAGE)));
     if let Some(path) = path {
-        fs::write(&path, page::write(&facts, &bench, &tables, &verdicts))?;
+        fs::write(&path, page::write(&facts, &bench, &tables, &results))?;
         println!("\nwritten: {}", path.display());
     } else {
         println!("\n{PAGE} is written only by a full run of everything; --page FILE writes this one");
@@ -159,15 +159,15 @@ fn prepare(cache: &Cache, args: &Args, krs: PathBuf, corpus: PathBuf) -> Result<
     Ok(Bench { work, corpus, inventory, krs, registry_program, source, peers, rounds, sources, names })
 }
 
-fn one(bench: &Bench, name: Name, small: bool) -> Result<(Vec<Table>, Vec<Verdict>)> {
+fn one(bench: &Bench, name: Name, small: bool) -> Result<(Vec<Table>, Vec<GoalResult>)> {
     let title = name.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
     step(&format!("bench {title}"), || match name {
-        Name::Kill => special::kill(bench).map(|(table, verdict)| (vec![table], vec![verdict])),
-        Name::Delta => special::delta(bench).map(|(table, verdict)| (vec![table], vec![verdict])),
+        Name::Kill => special::kill(bench).map(|(table, result)| (vec![table], vec![result])),
+        Name::Delta => special::delta(bench).map(|(table, result)| (vec![table], vec![result])),
         Name::Scale => scale::run(bench, small),
         Name::Trips => trips::run(bench, small),
         _ => {
-            let (mut tables, mut verdicts) = (Vec::new(), Vec::new());
+            let (mut tables, mut results) = (Vec::new(), Vec::new());
             for scenario in SCENARIOS.iter().filter(|scenario| scenario.name == name) {
                 let bytes = bench.choose(scenario.choice)?.bytes();
                 let link = scenario.link.rate.map(|rate| time_for(bytes, rate));
@@ -176,10 +176,10 @@ fn one(bench: &Bench, name: Name, small: bool) -> Result<(Vec<Table>, Vec<Verdic
                 for again in passes {
                     let (table, judged) = report::table(scenario, &lanes, *again, &Against { bytes, link });
                     tables.push(table);
-                    verdicts.extend(judged);
+                    results.extend(judged);
                 }
             }
-            Ok((tables, verdicts))
+            Ok((tables, results))
         }
     })
 }

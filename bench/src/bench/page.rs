@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Table, Verdict, goals, markdown, megabytes};
+use super::report::{GoalResult, Table, goals, markdown, megabytes};
 use super::runner::Bench;
 
 /// The page.
@@ -11,7 +11,7 @@ pub(crate) fn write(
     facts: &[(String, String)],
     bench: &Bench,
     tables: &[Table],
-    verdicts: &[Verdict],
+    results: &[GoalResult],
 ) -> String {
     let content = format!(
         "{} images of Debian and PyPI packages, {} of content in {} blobs",
@@ -19,7 +19,7 @@ pub(crate) fn write(
         megabytes(bench.inventory.bytes()),
         bench.inventory.blobs.len() + bench.inventory.manifests.len(),
     );
-    page(facts, &content, bench.rounds, tables, verdicts)
+    page(facts, &content, bench.rounds, tables, results)
 }
 
 fn page(
@@ -27,7 +27,7 @@ fn page(
     content: &str,
     rounds: usize,
     tables: &[Table],
-    verdicts: &[Verdict],
+    results: &[GoalResult],
 ) -> String {
     let mut out = "# Benchmarks\n\nWhat krs costs, beside the least that must be done for the same work (the *floor*) \
                    and beside other programs.\nThis page is written by the command that repeats it:\n\n\
@@ -35,9 +35,9 @@ fn page(
                    cargo xtask bench --small    # a look at whether it works\n\
                    cargo xtask bench --only push --rounds 5\n```\n\n"
         .to_owned();
-    out += &markdown(&goals(verdicts)).replacen("### ", "## ", 1);
-    for verdict in verdicts.iter().filter(|verdict| !verdict.is_met && !verdict.why.is_empty()) {
-        let _ = writeln!(out, "*{}*: {}\n", verdict.what, verdict.why);
+    out += &markdown(&goals(results)).replacen("### ", "## ", 1);
+    for result in results.iter().filter(|result| !result.is_met && !result.why.is_empty()) {
+        let _ = writeln!(out, "*{}*: {}\n", result.what, result.why);
     }
     out += "## How it is measured\n\n";
     let _ = writeln!(
@@ -76,8 +76,8 @@ mod tests {
         let table =
             Table { title: "T".into(), note: "N".into(), head: vec!["a"], rows: vec![vec!["b".into()]] };
         let (what, goal, got) = ("w".into(), "g".into(), "x".into());
-        let verdict = Verdict { what, goal, got, is_met: false, why: "because", worst_of: None };
-        let page = page(&[("cpu".into(), "fast".into())], "much", 3, &[table], &[verdict]);
+        let result = GoalResult { what, goal, got, is_met: false, why: "because", worst_of: None };
+        let page = page(&[("cpu".into(), "fast".into())], "much", 3, &[table], &[result]);
         for part in [
             "| w | g | x | **not met** |",
             "*w*: because",

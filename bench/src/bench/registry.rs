@@ -43,8 +43,8 @@ impl Registry {
         let end = Instant::now() + PATIENCE;
         while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
             if registry.child.try_wait()?.is_some() || Instant::now() > end {
-                let said = fs::read_to_string(registry.folder.path().join("log"))?;
-                return Err(format!("the registry does not start:\n{}", tail(&said, 10)).into());
+                let messages = fs::read_to_string(registry.folder.path().join("log"))?;
+                return Err(format!("the registry does not start:\n{}", tail(&messages, 10)).into());
             }
             thread::sleep(Duration::from_millis(20));
         }

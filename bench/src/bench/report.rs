@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::measure::Cost;
-use super::runner::{Lane, Runs, Who};
+use super::runner::{Contender, Lane, Runs};
 use super::scenario::{DISK, MEMORY, Scenario, Work};
 use super::stats::{Goal, ratio, summary};
 
@@ -21,7 +21,7 @@ pub(crate) struct Table {
 
 /// A goal, and what became of it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Verdict {
+pub(crate) struct GoalResult {
     pub(crate) what: String,
     pub(crate) goal: String,
     pub(crate) got: String,
@@ -32,8 +32,8 @@ pub(crate) struct Verdict {
     pub(crate) worst_of: Option<f64>,
 }
 
-impl Verdict {
-    /// A verdict on a value, or on a failure.
+impl GoalResult {
+    /// The result of a value, or on a failure.
     pub(crate) fn new(what: &str, goal: Goal, value: Option<f64>, failed: Option<&str>) -> Self {
         let got = match (failed, value, goal) {
             (Some(why), ..) => first_line(why),
@@ -65,14 +65,14 @@ pub(crate) fn table(
     lanes: &[Lane],
     again: bool,
     against: &Against,
-) -> (Table, Vec<Verdict>) {
+) -> (Table, Vec<GoalResult>) {
     let floor = floor(lanes, again, against);
     let (title, goal) = match (again, scenario.again) {
         (true, Some((title, goal))) => (title, goal),
         _ => (scenario.title, scenario.goal),
     };
     let mut rows = Vec::new();
-    let mut verdicts = Vec::new();
+    let mut results = Vec::new();
     if let Some(link) = against.link.filter(|_| !again) {
         let mut row = vec![String::new(); HEAD.len()];
         set(&mut row, 0, "floor: what the link can carry");
@@ -80,28 +80,28 @@ pub(crate) fn table(
         rows.push(row);
     }
     for lane in lanes.iter().filter(|lane| !again || !lane.again.is_empty()) {
-        let (runs, is_krs) = (pick(lane, again), matches!(lane.who, Who::Krs));
+        let (runs, is_krs) = (pick(lane, again), matches!(lane.contender, Contender::Krs));
         let times = ratio(&walls(runs), &floor);
         let goal = goal.filter(|_| is_krs);
-        rows.push(row(scenario.work, &lane.who.name(scenario.work), runs, times, goal, against.bytes));
+        rows.push(row(scenario.work, &lane.contender.name(scenario.work), runs, times, goal, against.bytes));
         if let Some(goal) = goal {
             let value = match goal {
                 Goal::Seconds(_) => summary(walls(runs).iter().map(Duration::as_secs_f64)).map(|s| s.median),
                 Goal::Completes => Some(0.0),
                 _ => times,
             };
-            let verdict = Verdict::new(title, goal, value, runs.failed.as_deref());
-            verdicts.push(Verdict { why: scenario.why, ..verdict });
+            let result = GoalResult::new(title, goal, value, runs.failed.as_deref());
+            results.push(GoalResult { why: scenario.why, ..result });
         }
         if is_krs && !runs.costs.is_empty() {
-            verdicts.extend(limits(title, scenario, runs));
+            results.extend(limits(title, scenario, runs));
         }
     }
     let note = match scenario.work {
         Work::Verify => String::new(),
         _ => format!("{} of content, each blob counted once.", megabytes(against.bytes)),
     };
-    (Table { title: title.to_owned(), note, head: HEAD.to_vec(), rows }, verdicts)
+    (Table { title: title.to_owned(), note, head: HEAD.to_vec(), rows }, results)
 }
 
 const HEAD: [&str; 8] =
@@ -121,7 +121,7 @@ fn floor(lanes: &[Lane], again: bool, against: &Against) -> Vec<Duration> {
         Some(_) if again => Vec::new(),
         Some(link) => vec![link; lanes.iter().map(|lane| lane.first.costs.len()).max().unwrap_or_default()],
         None => {
-            let floor = lanes.iter().find(|lane| matches!(lane.who, Who::Floor));
+            let floor = lanes.iter().find(|lane| matches!(lane.contender, Contender::Floor));
             floor.map(|lane| walls(pick(lane, again))).unwrap_or_default()
         }
     }
@@ -129,14 +129,14 @@ fn floor(lanes: &[Lane], again: bool, against: &Against) -> Vec<Duration> {
 
 fn row(
     work: Work,
-    who: &str,
+    contender: &str,
     runs: &Runs,
     times: Option<f64>,
     goal: Option<Goal>,
     bytes: u64,
 ) -> Vec<String> {
     let mut row = vec![String::new(); HEAD.len()];
-    set(&mut row, 0, who);
+    set(&mut row, 0, contender);
     set(&mut row, 7, &goal.map(Goal::text).unwrap_or_default());
     if let Some(why) = &runs.failed {
         set(&mut row, 1, &format!("failed: {}", first_line(why)));
@@ -173,7 +173,7 @@ fn row(
 }
 
 /// What krs may use, whatever it does.
-fn limits(title: &str, scenario: &Scenario, runs: &Runs) -> Vec<Verdict> {
+fn limits(title: &str, scenario: &Scenario, runs: &Runs) -> Vec<GoalResult> {
     let most = |value: fn(&Cost) -> f64| summary(runs.costs.iter().map(value)).map(|summary| summary.most);
     // Whole blocks of the file system make an archive a little larger.
     let disk = |cost: &Cost| (float(cost.disk) / float(cost.left) * 100.0).round() / 100.0;
@@ -181,22 +181,22 @@ fn limits(title: &str, scenario: &Scenario, runs: &Runs) -> Vec<Verdict> {
     let all = [("most memory", MEMORY, most(|cost| float(cost.rss))), ("most disk", Goal::Times(DISK), disk)];
     let judged = all.into_iter().filter(|(.., value)| value.is_some()).map(|(what, goal, value)| {
         let worst_of = value;
-        let mut verdict = Verdict { worst_of, ..Verdict::new(what, goal, value, None) };
-        verdict.got = format!("{} ({title})", verdict.got);
-        verdict
+        let mut result = GoalResult { worst_of, ..GoalResult::new(what, goal, value, None) };
+        result.got = format!("{} ({title})", result.got);
+        result
     });
     judged.collect()
 }
 
 /// Of goals of which only the worst is shown, that one, at the end.
-pub(crate) fn worst(verdicts: Vec<Verdict>) -> Vec<Verdict> {
-    let (mut kept, many): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(|v| v.worst_of.is_none());
-    let mut worst: Vec<Verdict> = Vec::new();
-    for verdict in many {
-        match worst.iter_mut().find(|other| other.what == verdict.what) {
-            Some(other) if other.worst_of < verdict.worst_of => *other = verdict,
+pub(crate) fn worst(results: Vec<GoalResult>) -> Vec<GoalResult> {
+    let (mut kept, many): (Vec<_>, Vec<_>) = results.into_iter().partition(|v| v.worst_of.is_none());
+    let mut worst: Vec<GoalResult> = Vec::new();
+    for result in many {
+        match worst.iter_mut().find(|other| other.what == result.what) {
+            Some(other) if other.worst_of < result.worst_of => *other = result,
             Some(_) => {}
-            None => worst.push(verdict),
+            None => worst.push(result),
         }
     }
     kept.append(&mut worst);
@@ -225,8 +225,8 @@ fn first_line(text: &str) -> String {
 }
 
 /// The goals as a table.
-pub(crate) fn goals(verdicts: &[Verdict]) -> Table {
-    let row = |v: &Verdict| {
+pub(crate) fn goals(results: &[GoalResult]) -> Table {
+    let row = |v: &GoalResult| {
         let met = if v.is_met { "met" } else { "**not met**" };
         vec![v.what.clone(), v.goal.clone(), v.got.clone(), met.to_owned()]
     };
@@ -234,7 +234,7 @@ pub(crate) fn goals(verdicts: &[Verdict]) -> Table {
         title: "Goals".to_owned(),
         note: String::new(),
         head: vec!["what", "goal", "got", ""],
-        rows: verdicts.iter().map(row).collect(),
+        rows: results.iter().map(row).collect(),
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
     use super::super::scenario::SCENARIOS;
     use super::*;
 
-    fn lane(who: Who, seconds: &[u64]) -> Lane {
+    fn lane(contender: Contender, seconds: &[u64]) -> Lane {
         let cost = |n: &u64| Cost {
             wall: Duration::from_secs(*n),
             rss: 10 << 20,
@@ -290,32 +290,28 @@ mod tests {
             ..Cost::default()
         };
         let first = Runs { costs: seconds.iter().map(cost).collect(), ..Runs::default() };
-        Lane { who, first, again: Runs::default() }
+        Lane { contender, first, again: Runs::default() }
     }
 
     #[test]
     fn a_table_shows_ratios_to_the_floor_and_judges_krs_alone() {
         let bundle = &SCENARIOS[0];
-        let lanes = [lane(Who::Floor, &[10, 10]), lane(Who::Krs, &[11, 13])];
-        let (table, verdicts) = table(bundle, &lanes, false, &Against { bytes: 1000, link: None });
+        let lanes = [lane(Contender::Floor, &[10, 10]), lane(Contender::Krs, &[11, 13])];
+        let (table, results) = table(bundle, &lanes, false, &Against { bytes: 1000, link: None });
         assert_eq!(table.rows[1][6], "1.20");
         assert_eq!(table.rows[0][7], "");
-        assert_eq!(verdicts.iter().map(|v| v.is_met).collect::<Vec<_>>(), [true, true, true]);
+        assert_eq!(results.iter().map(|v| v.is_met).collect::<Vec<_>>(), [true, true, true]);
         assert!(markdown(&table).contains("| krs bundle | 12.00 (11.00–13.00) |"));
     }
 
     #[test]
     fn of_many_such_goals_the_worst_is_shown() {
-        let verdict = |what: &str, worst_of| Verdict {
+        let result = |what: &str, worst_of| GoalResult {
             worst_of,
-            ..Verdict::new(what, Goal::Completes, worst_of, None)
+            ..GoalResult::new(what, Goal::Completes, worst_of, None)
         };
-        let all = vec![
-            verdict("m", Some(1.0)),
-            verdict("a", None),
-            verdict("m", Some(3.0)),
-            verdict("m", Some(2.0)),
-        ];
+        let all =
+            vec![result("m", Some(1.0)), result("a", None), result("m", Some(3.0)), result("m", Some(2.0))];
         let kept = worst(all).into_iter().map(|v| (v.what, v.worst_of)).collect::<Vec<_>>();
         assert_eq!(kept, [("a".to_owned(), None), ("m".to_owned(), Some(3.0))]);
     }
@@ -323,20 +319,20 @@ mod tests {
     #[test]
     fn a_failure_is_a_goal_that_is_not_met() {
         let bundle = &SCENARIOS[0];
-        let mut krs = lane(Who::Krs, &[]);
+        let mut krs = lane(Contender::Krs, &[]);
         krs.first.failed = Some("krs failed: no such image\nmore".to_owned());
-        let (table, verdicts) = table(bundle, &[krs], false, &Against { bytes: 1000, link: None });
+        let (table, results) = table(bundle, &[krs], false, &Against { bytes: 1000, link: None });
         assert_eq!(table.rows[0][1], "failed: krs failed: no such image");
-        assert_eq!(verdicts.iter().map(|v| v.is_met).collect::<Vec<_>>(), [false]);
+        assert_eq!(results.iter().map(|v| v.is_met).collect::<Vec<_>>(), [false]);
     }
 
     #[test]
     fn the_link_itself_can_be_the_floor() {
         let slow = &SCENARIOS[4];
         let against = Against { bytes: 1000, link: Some(Duration::from_secs(10)) };
-        let (table, verdicts) = table(slow, &[lane(Who::Krs, &[11])], false, &against);
+        let (table, results) = table(slow, &[lane(Contender::Krs, &[11])], false, &against);
         assert_eq!(table.rows[0][1], "10.00");
         assert_eq!(table.rows[1][6], "1.10");
-        assert!(!verdicts[0].is_met);
+        assert!(!results[0].is_met);
     }
 }

@@ -25,7 +25,7 @@ const BREAKING_LIMIT: Duration = Duration::from_secs(300);
 
 /// A contender.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Who {
+pub(crate) enum Contender {
     Krs,
     Floor,
     /// The floor, and then what it wrote is brought to the disk, which krs does before it is done.
@@ -37,7 +37,7 @@ pub(crate) enum Who {
     Peer(&'static Peer),
 }
 
-impl Who {
+impl Contender {
     pub(crate) fn name(self, work: Work) -> String {
         match (self, work) {
             (Self::Krs, Work::Fetch) => "krs bundle",
@@ -87,7 +87,7 @@ impl Runs {
 /// A contender with what it did at first and again.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    pub(crate) who: Who,
+    pub(crate) contender: Contender,
     pub(crate) first: Runs,
     pub(crate) again: Runs,
 }
@@ -116,9 +116,9 @@ impl Bench {
     }
 
     /// Removes the folders of this machine from output that goes into a page.
-    pub(crate) fn shown(&self, said: &str) -> String {
+    pub(crate) fn shown(&self, output: &str) -> String {
         let krs = self.krs.display().to_string();
-        said.replace(&krs, "krs").replace(&self.work.path().display().to_string(), "FOLDER")
+        output.replace(&krs, "krs").replace(&self.work.path().display().to_string(), "FOLDER")
     }
 
     /// An empty registry.
@@ -157,15 +157,15 @@ impl Bench {
     }
 
     /// The input of a contender's push or verification. It is made the first time.
-    pub(crate) fn source(&self, who: Who, choice: Choice) -> Result<PathBuf> {
-        let own = if let Who::Peer(peer) = who { peer.program } else { "krs" };
+    pub(crate) fn source(&self, contender: Contender, choice: Choice) -> Result<PathBuf> {
+        let own = if let Contender::Peer(peer) = contender { peer.program } else { "krs" };
         let key = format!("{own} {choice:?}");
         if let Some(path) = self.sources.borrow().get(&key) {
             return Ok(path.clone());
         }
         let (inventory, registry) = (self.choose(choice)?, self.source.address().to_string());
-        let path = match who {
-            Who::Peer(peer) => {
+        let path = match contender {
+            Contender::Peer(peer) => {
                 let folder = self.new_path(peer.program);
                 fs::create_dir_all(&folder)?;
                 let way = peer.fill.unwrap_or(peer.fetch);
@@ -190,25 +190,26 @@ impl Bench {
     }
 
     /// The contenders of a scenario.
-    fn contenders(&self, scenario: &Scenario) -> Vec<Who> {
-        let peers = self.peers.iter().map(|(peer, _)| Who::Peer(peer));
+    fn contenders(&self, scenario: &Scenario) -> Vec<Contender> {
+        let peers = self.peers.iter().map(|(peer, _)| Contender::Peer(peer));
         match (scenario.name, scenario.work) {
-            (_, Work::Verify) => vec![Who::Floor, Who::Krs, Who::Read],
+            (_, Work::Verify) => vec![Contender::Floor, Contender::Krs, Contender::Read],
             (Name::SlowBundle | Name::SlowPush | Name::Cut, _) => {
-                [Who::Krs].into_iter().chain(peers).collect()
+                [Contender::Krs].into_iter().chain(peers).collect()
             }
-            (Name::Repeat, _) => vec![Who::Krs],
-            (_, Work::Push) => [Who::Floor, Who::Krs].into_iter().chain(peers).collect(),
-            (_, Work::Fetch) => {
-                [Who::Floor, Who::Krs, Who::FloorOnDisk, Who::Disk].into_iter().chain(peers).collect()
-            }
+            (Name::Repeat, _) => vec![Contender::Krs],
+            (_, Work::Push) => [Contender::Floor, Contender::Krs].into_iter().chain(peers).collect(),
+            (_, Work::Fetch) => [Contender::Floor, Contender::Krs, Contender::FloorOnDisk, Contender::Disk]
+                .into_iter()
+                .chain(peers)
+                .collect(),
         }
     }
 
     /// All rounds of a scenario.
     pub(crate) fn run(&self, scenario: &Scenario) -> Result<Vec<Lane>> {
         let inventory = self.choose(scenario.choice)?;
-        let lane = |who| Lane { who, first: Runs::default(), again: Runs::default() };
+        let lane = |contender| Lane { contender, first: Runs::default(), again: Runs::default() };
         let mut lanes: Vec<Lane> = self.contenders(scenario).into_iter().map(lane).collect();
         // Over a link of its own the bytes are counted in each round, else in one before, which is not timed: a link
         // costs time, and so does a file that is not in memory yet.
@@ -217,12 +218,12 @@ impl Bench {
             for lane in lanes.iter_mut().filter(|lane| lane.first.failed.is_none()) {
                 let is_counted = (round == 0 || scenario.link != DIRECT) && scenario.work != Work::Verify;
                 let link = is_counted.then_some(scenario.link);
-                let (first, again) = self.once(scenario, &inventory, lane.who, link);
+                let (first, again) = self.once(scenario, &inventory, lane.contender, link);
                 let shown = first.as_ref().map_or_else(
                     |_| "failed".to_owned(),
                     |(cost, _)| format!("{:.2} s", cost.wall.as_secs_f64()),
                 );
-                println!("    round {round}: {}: {shown}", lane.who.name(scenario.work));
+                println!("    round {round}: {}: {shown}", lane.contender.name(scenario.work));
                 lane.first.add(self, first, round > 0);
                 if let Some(again) = again {
                     lane.again.add(self, again, round > 0);
@@ -237,32 +238,42 @@ impl Bench {
         &self,
         scenario: &Scenario,
         inventory: &Inventory,
-        who: Who,
+        contender: Contender,
         link: Option<Shape>,
     ) -> (Pass, Option<Pass>) {
-        let place = match Place::new(self, scenario, link) {
-            Ok(place) => place,
+        let environment = match Environment::new(self, scenario, link) {
+            Ok(environment) => environment,
             Err(error) => return (Err(error), None),
         };
-        let first = self.pass(scenario, inventory, who, &place, false);
+        let first = self.pass(scenario, inventory, contender, &environment, false);
         // The least that a repeated push must do is nothing.
-        let repeats = scenario.again.is_some() && !(matches!(who, Who::Floor) && scenario.work == Work::Push);
-        let again = (first.is_ok() && repeats).then(|| self.pass(scenario, inventory, who, &place, true));
+        let repeats = scenario.again.is_some()
+            && !(matches!(contender, Contender::Floor) && scenario.work == Work::Push);
+        let again =
+            (first.is_ok() && repeats).then(|| self.pass(scenario, inventory, contender, &environment, true));
         (first, again)
     }
 
-    fn pass(&self, scenario: &Scenario, inventory: &Inventory, who: Who, place: &Place, again: bool) -> Pass {
-        let folder = place.folder.path();
-        let commands = self.commands(scenario, inventory, who, &place.address, folder)?;
+    fn pass(
+        &self,
+        scenario: &Scenario,
+        inventory: &Inventory,
+        contender: Contender,
+        environment: &Environment,
+        again: bool,
+    ) -> Pass {
+        let folder = environment.folder.path();
+        let commands = self.commands(scenario, inventory, contender, &environment.address, folder)?;
         // Data of earlier runs must not be synced to the disk during this run.
         run::run(&mut Command::new("sync"))?;
         if scenario.work == Work::Verify && again {
-            floor::forget(&self.source(Who::Krs, scenario.choice)?)?;
+            floor::forget(&self.source(Contender::Krs, scenario.choice)?)?;
         }
-        let before = place.link.as_ref().map(Link::carried);
+        let before = environment.link.as_ref().map(Link::carried);
         let limit = if scenario.link.cut_after.is_some() { BREAKING_LIMIT } else { LIMIT };
         let cost = measure::measure(commands, folder, limit)?;
-        let carried = place.link.as_ref().zip(before).map(|(link, before)| link.carried().since(before));
+        let carried =
+            environment.link.as_ref().zip(before).map(|(link, before)| link.carried().since(before));
         Ok((cost, carried.map(|carried| carried.up + carried.down)))
     }
 
@@ -271,35 +282,37 @@ impl Bench {
         &self,
         scenario: &Scenario,
         inventory: &Inventory,
-        who: Who,
+        contender: Contender,
         registry: &str,
         folder: &Path,
     ) -> Result<Vec<Command>> {
-        let source = || self.source(who, scenario.choice);
-        Ok(match (who, scenario.work) {
-            (Who::Krs, Work::Fetch) => vec![self.bundle(inventory, registry, &folder.join("all.krs.tar"))?],
-            (Who::Krs, Work::Push) => {
+        let source = || self.source(contender, scenario.choice);
+        Ok(match (contender, scenario.work) {
+            (Contender::Krs, Work::Fetch) => {
+                vec![self.bundle(inventory, registry, &folder.join("all.krs.tar"))?]
+            }
+            (Contender::Krs, Work::Push) => {
                 let mut krs = self.krs(&["push", "--plain-http", registry]);
                 krs.arg(source()?).arg(registry);
                 vec![krs]
             }
-            (Who::Krs, Work::Verify) => {
+            (Contender::Krs, Work::Verify) => {
                 let mut krs = self.krs(&["verify"]);
                 krs.arg(source()?);
                 vec![krs]
             }
-            (Who::Floor, Work::Fetch) => vec![floor::fetch(registry, inventory, folder)?],
-            (Who::FloorOnDisk, _) => {
+            (Contender::Floor, Work::Fetch) => vec![floor::fetch(registry, inventory, folder)?],
+            (Contender::FloorOnDisk, _) => {
                 let mut sync = Command::new("sh");
                 sync.args(["-c", "exec sync fetched/*"]);
                 vec![floor::fetch(registry, inventory, folder)?, sync]
             }
-            (Who::Disk, _) => {
+            (Contender::Disk, _) => {
                 let mut own = own(&["write"]);
                 own.arg(folder.join("written")).arg(inventory.bytes().to_string());
                 vec![own]
             }
-            (Who::Floor, Work::Push) => {
+            (Contender::Floor, Work::Push) => {
                 let images = folder.join("images");
                 let digests = inventory.images.iter().map(|image| format!("{}\n", image.digest));
                 fs::write(&images, digests.collect::<String>())?;
@@ -307,15 +320,15 @@ impl Bench {
                 own.arg(&self.corpus).arg("--images").arg(images);
                 vec![own]
             }
-            (Who::Floor | Who::Read, _) => {
-                let mut own = own(&[if matches!(who, Who::Read) { "read" } else { "hash" }]);
+            (Contender::Floor | Contender::Read, _) => {
+                let mut own = own(&[if matches!(contender, Contender::Read) { "read" } else { "hash" }]);
                 own.arg(source()?);
                 vec![own]
             }
-            (Who::Peer(peer), Work::Fetch) => {
+            (Contender::Peer(peer), Work::Fetch) => {
                 self.of_peer(peer, (peer.fetch)(registry, &inventory.images, folder)?)?
             }
-            (Who::Peer(peer), _) => {
+            (Contender::Peer(peer), _) => {
                 self.of_peer(peer, (peer.push)(registry, &inventory.images, &source()?)?)?
             }
         })
@@ -331,14 +344,14 @@ fn own(arguments: &[&str]) -> Command {
 }
 
 /// Where one run takes place: a folder, a registry, and the link to it.
-struct Place {
+struct Environment {
     folder: tempfile::TempDir,
     address: String,
     link: Option<Link>,
     _target: Option<Registry>,
 }
 
-impl Place {
+impl Environment {
     fn new(bench: &Bench, scenario: &Scenario, link: Option<Shape>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("run-").tempdir_in(bench.work.path())?;
         let target = (scenario.work == Work::Push).then(|| bench.empty_registry()).transpose()?;

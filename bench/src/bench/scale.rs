@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::double::{self, Double};
 use super::inventory::commit;
 use super::measure::{self, Cost};
-use super::report::{Table, Verdict, float};
+use super::report::{GoalResult, Table, float};
 use super::runner::Bench;
 use super::stats::Goal;
 use xtask::run::Result;
@@ -32,10 +32,10 @@ struct Step {
 }
 
 /// All steps with few and with many images.
-pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict>)> {
+pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<GoalResult>)> {
     let program = double::build()?;
     let sizes = if small { SMALL_SIZES } else { SIZES };
-    let (mut rows, mut verdicts) = (Vec::new(), Vec::new());
+    let (mut rows, mut results) = (Vec::new(), Vec::new());
     let mut earlier: Option<(u32, Vec<Step>)> = None;
     for images in sizes {
         let steps = steps(bench, &program, images)?;
@@ -47,9 +47,10 @@ pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict
             });
             let what = format!("{images} images: krs {}", step.name);
             if let Some(times) = times {
-                let each = Verdict::new(&format!("{what}, time for each image"), LINEAR, Some(times), None);
-                verdicts.push(Verdict { why: NOT_LINEAR, ..each });
-                verdicts.push(Verdict::new(
+                let each =
+                    GoalResult::new(&format!("{what}, time for each image"), LINEAR, Some(times), None);
+                results.push(GoalResult { why: NOT_LINEAR, ..each });
+                results.push(GoalResult::new(
                     &format!("{what}, memory"),
                     MEMORY,
                     Some(float(step.cost.rss)),
@@ -72,7 +73,7 @@ pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict
     let note = "Each image has nine blobs of its own of some hundred bytes, and one that all share; the registries are \
                 those of the tests, in memory."
         .to_owned();
-    Ok((vec![Table { title: "Many images".to_owned(), note, head, rows }], verdicts))
+    Ok((vec![Table { title: "Many images".to_owned(), note, head, rows }], results))
 }
 
 fn steps(bench: &Bench, program: &Path, images: u32) -> Result<Vec<Step>> {

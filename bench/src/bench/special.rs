@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::link::Link;
 use super::measure;
-use super::report::{Table, Verdict, float, megabytes};
+use super::report::{GoalResult, Table, float, megabytes};
 use super::runner::Bench;
 use super::scenario::STEADY;
 use super::stats::Goal;
@@ -17,7 +17,7 @@ use xtask::run::{self, Result};
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// Kills a bundle at half time and runs it again.
-pub(crate) fn kill(bench: &Bench) -> Result<(Table, Verdict)> {
+pub(crate) fn kill(bench: &Bench) -> Result<(Table, GoalResult)> {
     let link = Link::open(bench.source.address(), STEADY)?;
     let registry = link.address().to_string();
     let folder = tempfile::Builder::new().prefix("run-").tempdir_in(bench.work.path())?;
@@ -35,12 +35,12 @@ pub(crate) fn kill(bench: &Bench) -> Result<(Table, Verdict)> {
         vec![krs]
     };
 
-    let whole = measure::measure(command(), folder.path(), LIMIT)?;
+    let undisturbed = measure::measure(command(), folder.path(), LIMIT)?;
     let all = link.carried().down;
-    row("not disturbed", whole.wall.as_secs_f64(), all);
+    row("not disturbed", undisturbed.wall.as_secs_f64(), all);
     std::fs::remove_file(&archive)?;
 
-    let half = whole.wall / 2;
+    let half = undisturbed.wall / 2;
     if !measure::kill_after(command(), folder.path(), half)? {
         return Err("krs was ready before it could be killed: use a larger corpus".into());
     }
@@ -55,19 +55,19 @@ pub(crate) fn kill(bench: &Bench) -> Result<(Table, Verdict)> {
 
     let title = "A bundle that was killed (kill -9), and its next run".to_owned();
     let note = format!("Over a link of {} a second.", megabytes(STEADY.rate.unwrap_or_default()));
-    let verdict = Verdict::new(&title, Goal::Bytes(0.55), Some(float(carried) / float(all)), None);
+    let result = GoalResult::new(&title, Goal::Bytes(0.55), Some(float(carried) / float(all)), None);
     let head = vec!["run", "seconds", "from the registry"];
-    Ok((Table { title, note, head, rows }, verdict))
+    Ok((Table { title, note, head, rows }, result))
 }
 
 /// An update for a site that has the version before it, by its receipt.
-pub(crate) fn delta(bench: &Bench) -> Result<(Table, Verdict)> {
+pub(crate) fn delta(bench: &Bench) -> Result<(Table, GoalResult)> {
     let title = "An update against the receipt of a site".to_owned();
     let goal = Goal::Bytes(0.0);
     let head = vec!["archive", "size", "layers in it that the site has"];
     if run::output(&mut bench.krs(&["receipt", "--help"])).is_err() {
-        let verdict = Verdict::new(&title, goal, None, Some("not available: this krs has no receipts"));
-        return Ok((Table { title, note: String::new(), head, rows: Vec::new() }, verdict));
+        let result = GoalResult::new(&title, goal, None, Some("not available: this krs has no receipts"));
+        return Ok((Table { title, note: String::new(), head, rows: Vec::new() }, result));
     }
     let source = bench.source.address().to_string();
     let before = bench.inventory.only(|image| !image.is_update)?;
@@ -110,8 +110,8 @@ pub(crate) fn delta(bench: &Bench) -> Result<(Table, Verdict)> {
         rows.push(vec![name.to_owned(), megabytes(size), megabytes(of_known(archive)?)]);
     }
     let value = float(of_known(&update)?) / float(std::fs::metadata(&full)?.len());
-    let verdict = Verdict::new(&title, goal, Some(value), None);
+    let result = GoalResult::new(&title, goal, Some(value), None);
     run::run(&mut Command::new("sync"))?;
     let note = "The site has all images but the updates, each of which changes one layer.".to_owned();
-    Ok((Table { title, note, head, rows }, verdict))
+    Ok((Table { title, note, head, rows }, result))
 }

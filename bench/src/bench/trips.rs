@@ -13,7 +13,7 @@ use super::http::{Body, Connection};
 use super::inventory::commit;
 use super::link::{Link, Shape};
 use super::measure;
-use super::report::{Table, Verdict, float};
+use super::report::{GoalResult, Table, float};
 use super::runner::Bench;
 use super::stats::Goal;
 use xtask::run::{self, Result};
@@ -46,7 +46,7 @@ struct Numbers {
 }
 
 /// All rows.
-pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict>)> {
+pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<GoalResult>)> {
     let numbers = if small {
         Numbers { images: 30, layers: 50, indexes: 10 }
     } else {
@@ -82,7 +82,7 @@ pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict
          connections through the same link; all requests that were not refused, at the rate that is allowed."
     );
     let head = vec!["what", "krs", "floor", "× floor", "goal"];
-    Ok((vec![Table { title: "Round trips".to_owned(), note, head, rows: rows.cells }], rows.verdicts))
+    Ok((vec![Table { title: "Round trips".to_owned(), note, head, rows: rows.cells }], rows.results))
 }
 
 /// What was measured, beside its floor, both in one unit.
@@ -103,7 +103,7 @@ struct Index {
 #[derive(Default)]
 struct Rows {
     cells: Vec<Vec<String>>,
-    verdicts: Vec<Verdict>,
+    results: Vec<GoalResult>,
 }
 
 impl Rows {
@@ -112,16 +112,16 @@ impl Rows {
             Ok(measured) => {
                 let Measured { krs, floor } = measured;
                 let value = if matches!(goal, Goal::Times(_)) { krs / floor } else { krs };
-                self.verdicts.push(Verdict::new(&what, goal, Some(value), None));
+                self.results.push(GoalResult::new(&what, goal, Some(value), None));
                 let unit = if matches!(goal, Goal::Requests(_)) { Unit::Requests } else { Unit::Seconds };
                 self.cells.push(cells(what, measured, unit, goal.text()));
             }
             // The other rows are measured all the same.
             Err(error) => {
-                let verdict = Verdict::new(&what, goal, None, Some(&error.to_string()));
-                let failed = format!("failed: {}", verdict.got);
+                let result = GoalResult::new(&what, goal, None, Some(&error.to_string()));
+                let failed = format!("failed: {}", result.got);
                 self.cells.push(vec![what, failed, String::new(), String::new(), goal.text()]);
-                self.verdicts.push(verdict);
+                self.results.push(result);
             }
         }
     }

@@ -85,12 +85,12 @@ pub(crate) fn build(cache: &Cache, packages: &Packages, out: &Layout, layer: &La
 type Tar<'a> = Builder<HashWriter<&'a mut dyn Write>>;
 
 fn add_debs(packages: &Packages, layer: &Layer, debs: &[&str], tar: &mut Tar<'_>) -> Result<()> {
-    let mut seen = BTreeSet::new();
+    let mut paths = BTreeSet::new();
     for name in debs {
         for_each_entry(&packages.deb(name, layer)?.file, |entry| {
             let path = plain(&entry.path()?);
             // Packages share folders; a layer names each once.
-            if path.as_os_str().is_empty() || !seen.insert(path.clone()) {
+            if path.as_os_str().is_empty() || !paths.insert(path.clone()) {
                 return Ok(());
             }
             let header = entry.header().clone();

@@ -134,9 +134,9 @@ fn line_width(widths: &[usize]) -> usize {
 /// How wide the lines of a result may be: as wide as the terminal, or as COLUMNS says. `None`: it goes to a file or a
 /// program, and names are not cut.
 fn terminal_width() -> Option<usize> {
-    let stated = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let columns_variable = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let detected = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-    stated.or_else(detected).filter(|columns| *columns >= 40)
+    columns_variable.or_else(detected).filter(|columns| *columns >= 40)
 }
 
 /// Cuts the middle out of a text that is wider than `most` columns.

@@ -24,7 +24,7 @@ pub(super) fn plain(what: &str, value: &str) -> Result<(), ManifestError> {
 
 /// Whether the blobs lie one behind the other, each once.
 pub(super) fn blobs(blobs: &[BundleBlob]) -> Result<(), ManifestError> {
-    let mut seen = HashSet::with_capacity(blobs.len());
+    let mut unique = HashSet::with_capacity(blobs.len());
     let mut offset = 0_u64;
     for blob in blobs {
         let digest = blob.digest;
@@ -33,7 +33,7 @@ pub(super) fn blobs(blobs: &[BundleBlob]) -> Result<(), ManifestError> {
                 "blob {digest} is larger than {MAX_BLOB} bytes"
             )));
         }
-        if !seen.insert(digest) {
+        if !unique.insert(digest) {
             return Err(ManifestError::Inconsistent(format!("blob {digest} occurs twice")));
         }
         if blob.offset != offset + HEADER {
@@ -46,7 +46,7 @@ pub(super) fn blobs(blobs: &[BundleBlob]) -> Result<(), ManifestError> {
 
 /// Whether each image is what its reference says, once.
 pub(super) fn images(images: &[BundleImage]) -> Result<(), ManifestError> {
-    let mut seen = HashSet::with_capacity(images.len());
+    let mut unique = HashSet::with_capacity(images.len());
     for image in images {
         let BundleImage { reference, digest, .. } = image;
         let bad = |what: &str| Err(ManifestError::Inconsistent(format!("image {reference} {what}")));
@@ -56,7 +56,7 @@ pub(super) fn images(images: &[BundleImage]) -> Result<(), ManifestError> {
         if reference.digest.is_some_and(|own| own != *digest) {
             return bad(&format!("was resolved to {digest}"));
         }
-        if !seen.insert((reference.to_string(), &image.platforms)) {
+        if !unique.insert((reference.to_string(), &image.platforms)) {
             return bad("occurs twice");
         }
         let mut manifests = vec![&image.media_type];
@@ -80,10 +80,10 @@ pub(super) fn missing(
 ) -> Result<(), ManifestError> {
     let bad = |what: String| Err(ManifestError::Inconsistent(what));
     let listed = images.iter().map(|image| (image.reference.to_string(), &image.platforms));
-    let mut seen = listed.collect::<HashSet<_>>();
+    let mut unique = listed.collect::<HashSet<_>>();
     for missing in missing {
         plain("the reason of a missing image", &missing.reason)?;
-        if !seen.insert((missing.reference.to_string(), &missing.platforms)) {
+        if !unique.insert((missing.reference.to_string(), &missing.platforms)) {
             return bad(format!("image {} is both missing and listed, or occurs twice", missing.reference));
         }
     }

@@ -55,7 +55,7 @@ pub struct FoundBundles {
 /// nothing.
 pub fn find_bundles(folder: &Utf8Path) -> FoundBundles {
     let mut found = FoundBundles::default();
-    let (mut bundles, mut seen) = (BTreeSet::new(), 0);
+    let (mut bundles, mut entry_count) = (BTreeSet::new(), 0);
     let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
         if folder.join(layout::OCI_LAYOUT).is_file() && folder.join(layout::MANIFEST).is_file() {
@@ -67,8 +67,8 @@ pub fn find_bundles(folder: &Utf8Path) -> FoundBundles {
             continue;
         };
         for entry in entries {
-            seen += 1;
-            if seen > MAX_ENTRIES || bundles.len() >= MAX_FOUND {
+            entry_count += 1;
+            if entry_count > MAX_ENTRIES || bundles.len() >= MAX_FOUND {
                 found.is_cut = true;
                 break;
             }

@@ -98,13 +98,13 @@ impl Bundle {
             if self.manifest().format_version == FIRST_VERSION { Matching::Literal } else { Matching::Best };
         let choice = Choice { platforms, matching };
         let mut total = 0_u64;
-        let (mut wanted, mut seen) = (vec![(root.clone(), 0)], HashSet::new());
+        let (mut wanted, mut visited) = (vec![(root.clone(), 0)], HashSet::new());
         while let Some((descriptor, depth)) = wanted.pop() {
-            if !seen.insert(descriptor.digest) {
+            if !visited.insert(descriptor.digest) {
                 continue;
             }
             total = total.saturating_add(descriptor.size);
-            if seen.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
+            if visited.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
                 return Err(refuse(ClosureError::TooMany(descriptor.digest)));
             }
             if manifests.get(&descriptor.digest).is_none() {

@@ -32,15 +32,15 @@ impl JournalState {
     pub(in crate::bundle) fn parse(text: &str) -> Option<Self> {
         let (head, rest) = text.split_once('\n')?;
         let volume_size = head.strip_prefix(MAGIC)?.trim().parse::<u64>().ok()?;
-        let mut noted = Self { volume_size: (volume_size > 0).then_some(volume_size), blobs: HashMap::new() };
+        let mut state = Self { volume_size: (volume_size > 0).then_some(volume_size), blobs: HashMap::new() };
         for line in rest.split_inclusive('\n') {
             let line = line.strip_suffix('\n').and_then(|line| line.split_once(' '));
             let Some((digest, bytes)) = line else { break };
             let (Ok(digest), Ok(bytes)) = (digest.parse(), bytes.parse()) else { break };
-            noted.blobs.insert(digest, bytes);
+            state.blobs.insert(digest, bytes);
         }
-        noted.blobs.retain(|_, bytes| *bytes > 0);
-        Some(noted)
+        state.blobs.retain(|_, bytes| *bytes > 0);
+        Some(state)
     }
 
     fn text(&self) -> String {
@@ -97,11 +97,11 @@ impl Journal {
     }
 
     /// Replaces its content.
-    pub(in crate::bundle) fn begin(&self, noted: &JournalState) -> io::Result<()> {
+    pub(in crate::bundle) fn begin(&self, state: &JournalState) -> io::Result<()> {
         let mut file = self.file.lock();
         file.set_len(0)?;
         file.rewind()?;
-        file.write_all(noted.text().as_bytes())
+        file.write_all(state.text().as_bytes())
     }
 
     /// Invalidates it, whatever is recorded later. Data that did not reach the disk may still be read from memory, and the
@@ -140,20 +140,20 @@ mod tests {
     #[test]
     fn t87_a_journal_is_read_up_to_where_it_was_cut() {
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
-        let mut noted = JournalState { volume_size: Some(4096), blobs: HashMap::from([(one, 7), (two, 9)]) };
-        let text = noted.text();
-        assert_eq!(JournalState::parse(&text).unwrap(), noted);
-        assert_eq!(noted.bytes(), 16);
+        let mut state = JournalState { volume_size: Some(4096), blobs: HashMap::from([(one, 7), (two, 9)]) };
+        let text = state.text();
+        assert_eq!(JournalState::parse(&text).unwrap(), state);
+        assert_eq!(state.bytes(), 16);
         let longer = format!("{text}{}", line(&one, 8));
         for cut in longer.len() - 4..longer.len() {
-            assert_eq!(JournalState::parse(&longer[..cut]).unwrap(), noted, "{cut}");
+            assert_eq!(JournalState::parse(&longer[..cut]).unwrap(), state, "{cut}");
         }
-        noted.blobs.insert(one, 8);
-        assert_eq!(JournalState::parse(&longer).unwrap(), noted);
-        noted.blobs.remove(&one);
+        state.blobs.insert(one, 8);
+        assert_eq!(JournalState::parse(&longer).unwrap(), state);
+        state.blobs.remove(&one);
         assert_eq!(
             JournalState::parse(&format!("{longer}{}", line(&one, 0))).unwrap(),
-            noted,
+            state,
             "it was given up"
         );
         for foreign in ["", "krs-journal-1", "krs-journal-2 0\n", "krs-journal-1 x\n", "\u{0}\u{0}\n"] {

@@ -31,7 +31,7 @@ struct UnfinishedArchive {
     names: Vec<Utf8PathBuf>,
     manifest: BundleManifest,
     layout: Layout,
-    noted: JournalState,
+    state: JournalState,
 }
 
 impl PartialArchive {
@@ -47,22 +47,22 @@ impl PartialArchive {
         let old_journal = Utf8PathBuf::from(format!("{path}.journal{SET_ASIDE}"));
         let moved = fs::read_to_string(&old_journal).ok().and_then(|text| JournalState::parse(&text));
         let moved =
-            moved.and_then(|noted| UnfinishedArchive::read(path, noted, &format!("{PART}{SET_ASIDE}"), PART));
-        let begun = journal.read().filter(|noted| !noted.blobs.is_empty());
-        let Some(begun) = begun.and_then(|noted| UnfinishedArchive::read(path, noted, PART, PART)) else {
+            moved.and_then(|state| UnfinishedArchive::read(path, state, &format!("{PART}{SET_ASIDE}"), PART));
+        let current = journal.read().filter(|state| !state.blobs.is_empty());
+        let Some(current) = current.and_then(|state| UnfinishedArchive::read(path, state, PART, PART)) else {
             return (None, moved.map(|moved| moved.leftover(old_journal)));
         };
-        let same = begun.noted.volume_size == volume_size
-            && begun.layout.blobs_at == layout.blobs_at
-            && begun.manifest.blobs == manifest.blobs;
+        let same = current.state.volume_size == volume_size
+            && current.layout.blobs_at == layout.blobs_at
+            && current.manifest.blobs == manifest.blobs;
         if same {
-            return (Some(begun.noted), moved.map(|moved| moved.leftover(old_journal)));
+            return (Some(current.state), moved.map(|moved| moved.leftover(old_journal)));
         }
         // If two have to be moved, the one with more content counts.
-        if let Some(moved) = moved.filter(|moved| moved.noted.bytes() > begun.noted.bytes()) {
+        if let Some(moved) = moved.filter(|moved| moved.state.bytes() > current.state.bytes()) {
             return (None, Some(moved.leftover(old_journal)));
         }
-        (None, begun.set_aside(path, &old_journal))
+        (None, current.set_aside(path, &old_journal))
     }
 
     /// Where the content of a blob begins, and how much of it is there.
@@ -80,16 +80,16 @@ impl PartialArchive {
 
 impl UnfinishedArchive {
     /// Reads the manifest that the files were written for: it is written before anything is recorded.
-    fn read(path: &Utf8Path, noted: JournalState, suffix: &str, other: &str) -> Option<Self> {
+    fn read(path: &Utf8Path, state: JournalState, suffix: &str, other: &str) -> Option<Self> {
         let there = |suffix: &str| {
-            let names: Vec<Utf8PathBuf> = match noted.volume_size {
+            let names: Vec<Utf8PathBuf> = match state.volume_size {
                 None => vec![path.to_owned()],
                 Some(_) => (1..=volumes::MAX_VOLUMES)
                     .map(|n| volumes::path(path, n))
                     .take_while(|name| Utf8PathBuf::from(format!("{name}{suffix}")).is_file())
                     .collect(),
             };
-            let output = Output::open(&names, suffix, noted.volume_size, false).ok()?;
+            let output = Output::open(&names, suffix, state.volume_size, false).ok()?;
             (!names.is_empty()).then_some((output, names))
         };
         let (output, names) = there(suffix).or_else(|| there(other))?;
@@ -104,7 +104,7 @@ impl UnfinishedArchive {
         output.read_at(&mut encoded, MANIFEST_AT).ok()?;
         let manifest = BundleManifest::parse(&encoded).ok()?;
         let layout = Layout::new(&manifest, &encoded).ok()?;
-        Some(Self { output, names, manifest, layout, noted })
+        Some(Self { output, names, manifest, layout, state })
     }
 
     /// Renames the files so that they do not conflict with the new ones. The journal comes first: until the last file is
@@ -115,14 +115,14 @@ impl UnfinishedArchive {
             fs::rename(format!("{name}{PART}"), format!("{name}{PART}{SET_ASIDE}")).ok()?;
         }
         let output =
-            Output::open(&self.names, &format!("{PART}{SET_ASIDE}"), self.noted.volume_size, false).ok()?;
+            Output::open(&self.names, &format!("{PART}{SET_ASIDE}"), self.state.volume_size, false).ok()?;
         Some(Self { output, ..self }.leftover(old_journal.to_owned()))
     }
 
     fn leftover(self, journal: Utf8PathBuf) -> PartialArchive {
-        let Self { output, manifest, layout, noted, .. } = self;
+        let Self { output, manifest, layout, state, .. } = self;
         let blob = |blob: &crate::bundle::BundleBlob| {
-            let bytes = *noted.blobs.get(&blob.digest)?;
+            let bytes = *state.blobs.get(&blob.digest)?;
             Some((blob.digest, (layout.blobs_at + blob.offset, blob.size, bytes)))
         };
         PartialArchive { output, blobs: manifest.blobs.iter().filter_map(blob).collect(), journal }

@@ -340,8 +340,8 @@ impl Walk<'_> {
                     };
                     useful |= holds;
                     let is_attestation = child.attests().is_some() || child.is_attestation();
-                    let stated = child.runs_on().is_some() || is_attestation || child.is_index();
-                    self.unstated |= holds && !stated;
+                    let has_platform = child.runs_on().is_some() || is_attestation || child.is_index();
+                    self.unstated |= holds && !has_platform;
                 }
                 if !useful && depth == 0 {
                     return Err(self.nothing_useful(*digest, index));

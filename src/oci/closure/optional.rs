@@ -34,7 +34,7 @@ impl Manifests {
     pub fn optional(&self, root: &Descriptor, closure: &Closure) -> OptionalContent {
         let here = closure.manifests.iter().map(|manifest| manifest.digest).collect::<HashSet<_>>();
         let (mut required, mut children) = (HashSet::new(), Vec::new());
-        let (mut manifests, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
+        let (mut manifests, mut visited) = (vec![root.clone()], HashSet::from([root.digest]));
         while let Some(descriptor) = manifests.pop() {
             match self.read(&descriptor) {
                 Ok(ManifestOrIndex::Index(index)) => {
@@ -46,7 +46,7 @@ impl Manifests {
                             let name = index.name_of(child);
                             let (subject, listed_by) = (child.attests(), descriptor.digest);
                             children.push((child.clone(), OptionalChild { name, subject, listed_by }));
-                        } else if seen.insert(child.digest) {
+                        } else if visited.insert(child.digest) {
                             manifests.push(child.clone());
                         }
                     }
@@ -62,7 +62,7 @@ impl Manifests {
         let mut optional = OptionalContent::default();
         for (child, known_as) in children {
             // A child that is also listed as an image is not optional.
-            if seen.contains(&child.digest) || optional.children.contains_key(&child.digest) {
+            if visited.contains(&child.digest) || optional.children.contains_key(&child.digest) {
                 continue;
             }
             optional.children.insert(child.digest, known_as);
@@ -71,7 +71,7 @@ impl Manifests {
             } else {
                 Closure { blobs: vec![child.clone()], ..Closure::default() }
             };
-            for manifest in needed.manifests.iter().filter(|manifest| !seen.contains(&manifest.digest)) {
+            for manifest in needed.manifests.iter().filter(|manifest| !visited.contains(&manifest.digest)) {
                 optional.manifests.entry(manifest.digest).or_default().push(child.digest);
             }
             for content in needed.blobs.iter().filter(|content| !required.contains(&content.digest)) {

@@ -215,12 +215,12 @@ impl Repository {
             return Ok(Head::Unclear { lasting: true });
         }
         let named = content_digest(&response);
-        if let (Selector::Digest(asked), Some(named)) = (selector, named) {
-            self.check_digest(&context, *asked, named)?;
+        if let (Selector::Digest(expected), Some(named)) = (selector, named) {
+            self.check_digest(&context, *expected, named)?;
         }
-        let asked = if let Selector::Digest(asked) = selector { Some(*asked) } else { None };
+        let expected = if let Selector::Digest(expected) = selector { Some(*expected) } else { None };
         let known = media_type(&response).filter(|media_type| oci::is_manifest(media_type));
-        match (known, asked.or(named), response.length()) {
+        match (known, expected.or(named), response.length()) {
             (Some(media_type), Some(digest), Some(size)) if size > 0 => {
                 Ok(Head::Found(Box::new(Descriptor::new(media_type, digest, size))))
             }
@@ -263,13 +263,13 @@ impl Repository {
         if response.status() != StatusCode::OK {
             return Err(self.shared.auth.rejected(&context, response).await);
         }
-        let stated = media_type(&response);
+        let header_type = media_type(&response);
         let named = content_digest(&response);
         let bytes = response.body(oci::MAX_MANIFEST, &context.operation).await?;
         let digest = Digest::of(&bytes);
         let compared = match selector {
-            Selector::Digest(asked) if *asked != digest => {
-                let source = ContentMismatch::Digest { expected: *asked, got: digest };
+            Selector::Digest(expected) if *expected != digest => {
+                let source = ContentMismatch::Digest { expected: *expected, got: digest };
                 let what = context.operation.what.clone();
                 Err(Failure::retryable(RegistryError::Content { what, source }))
             }
@@ -282,7 +282,7 @@ impl Repository {
             response.intercepted(&context.operation, &bytes).map_or(compared, Err)?;
         }
         // Some registries and proxies say `application/json` or nothing; then the manifest itself decides.
-        let media_type = stated.filter(|stated| oci::is_manifest(stated)).or_else(|| {
+        let media_type = header_type.filter(|header_type| oci::is_manifest(header_type)).or_else(|| {
             let limit = usize::try_from(oci::MAX_MANIFEST).unwrap_or(usize::MAX);
             crate::json::parse::<ManifestType>(&bytes, limit)
                 .ok()?
@@ -312,11 +312,11 @@ impl Repository {
         bytes: Bytes,
     ) -> Result<Option<Digest>, RegistryError> {
         let digest = Digest::of(&bytes);
-        if let Selector::Digest(asked) = selector
-            && *asked != digest
+        if let Selector::Digest(expected) = selector
+            && *expected != digest
         {
-            let source = SourceError::Corrupt(ContentMismatch::Digest { expected: *asked, got: digest });
-            return Err(RegistryError::Source { digest: *asked, source });
+            let source = SourceError::Corrupt(ContentMismatch::Digest { expected: *expected, got: digest });
+            return Err(RegistryError::Source { digest: *expected, source });
         }
         let mut attempts = self.attempts();
         loop {

@@ -116,7 +116,7 @@ fn parse_entry(entry: Value) -> Result<Descriptor, UnusableEntry> {
     let entry = serde_json::from_value::<Entry>(entry).map_err(|error| {
         unusable(None, format!("an entry of the list of referrers cannot be read: {error}"))
     })?;
-    let artifact_type = entry.artifact_type.map(|stated| printable(&stated, 200));
+    let artifact_type = entry.artifact_type.map(|artifact_type| printable(&artifact_type, 200));
     let shown = printable(&entry.digest, 140);
     let Ok(digest) = entry.digest.parse::<Digest>() else {
         let reason = format!("`{shown}` is not a digest that krs can check (sha256)");

@@ -178,7 +178,7 @@ impl Hosts {
             return None;
         };
         let wait = state.limit.pause((now, permit.started), requested, policy.base, random());
-        let stated = requested.is_some_and(|requested| !requested.is_zero());
+        let has_request = requested.is_some_and(|requested| !requested.is_zero());
         let requested = requested.unwrap_or(wait).max(wait);
         let mut pauses = self.pauses.lock();
         let left = pauses.left(policy.max_wait, importance);
@@ -197,7 +197,7 @@ impl Hosts {
         if tell {
             state.last_report = Some(now);
         }
-        Some(Pause::Granted { wait, requested: stated, left, tell })
+        Some(Pause::Granted { wait, requested: has_request, left, tell })
     }
 
     /// How long hosts were paused so far.

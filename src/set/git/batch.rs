@@ -152,11 +152,11 @@ impl Batch {
 
     fn failure(&mut self) -> String {
         self.stop();
-        let said = self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
-        let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it did not say why");
+        let messages = self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+        let messages = String::from_utf8_lossy(&messages);
+        let line = messages.lines().find(|line| !line.trim().is_empty()).unwrap_or("it did not say why");
         let mut text = format!("git failed: {}", printable(line, 300));
-        if said.contains("safe.directory") {
+        if messages.contains("safe.directory") {
             let top = printable(&self.top.to_string_lossy(), 300);
             text.push_str(&format!(". Run: git config --global --add safe.directory {top}"));
         }

@@ -62,7 +62,7 @@ impl Commit {
     /// Why this is not possible, as part of a sentence.
     pub(in crate::set) fn open(
         top: &Path,
-        asked: &[PathBuf],
+        paths: &[PathBuf],
         wanted: fn(&[u8]) -> bool,
     ) -> Result<Self, String> {
         let mut batch = Batch::start(top)?;
@@ -86,8 +86,8 @@ impl Commit {
             trees: 0,
             end: Instant::now() + LIMIT,
         };
-        for (n, path) in asked.iter().enumerate() {
-            if !asked.iter().take(n).any(|earlier| path.starts_with(earlier))
+        for (n, path) in paths.iter().enumerate() {
+            if !paths.iter().take(n).any(|earlier| path.starts_with(earlier))
                 && let Some(folder) = commit.descend(path, wanted)?
             {
                 commit.collect(folder, wanted)?;
@@ -168,9 +168,9 @@ impl Commit {
         repository.map_or(Ok(None), |repository| repository.verified(file.id, "blob"))
     }
 
-    /// Follows the folders from the top to `asked`, and keeps it if it is a file.
-    fn descend(&mut self, asked: &Path, wanted: fn(&[u8]) -> bool) -> Result<Option<Folder>, String> {
-        let Some(path) = self.path_of(asked) else { return Ok(None) };
+    /// Follows the folders from the top to `path`, and keeps it if it is a file.
+    fn descend(&mut self, path: &Path, wanted: fn(&[u8]) -> bool) -> Result<Option<Folder>, String> {
+        let Some(path) = self.path_of(path) else { return Ok(None) };
         let mut folder = Folder { repository: 0, tree: self.tree, path: Vec::new(), depth: 0 };
         for name in path.split(|b| *b == b'/').filter(|name| !name.is_empty()) {
             let content = self.tree(&folder)?;

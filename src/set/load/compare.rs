@@ -65,8 +65,8 @@ impl Comparison {
         files: &[PathBuf],
         names: Names,
     ) -> Result<Self, String> {
-        let asked = folders.iter().chain(files).cloned().collect::<Vec<_>>();
-        let commit = Commit::open(top, &asked, is_wanted)?;
+        let paths = folders.iter().chain(files).cloned().collect::<Vec<_>>();
+        let commit = Commit::open(top, &paths, is_wanted)?;
         let folders = folders.iter().filter_map(|folder| commit.path_of(folder)).collect();
         Ok(Self {
             commit,

@@ -81,7 +81,7 @@ struct Loader {
     skipped: Vec<SkippedFile>,
     warnings: Vec<Warning>,
     errors: Vec<SetError>,
-    seen: HashSet<PathBuf>,
+    visited: HashSet<PathBuf>,
     /// Those of them that were not read as sets.
     skipped_files: HashSet<PathBuf>,
     /// Folders of the call, with their names in messages.
@@ -201,7 +201,7 @@ impl Loader {
     }
 
     fn candidate(&mut self, candidate: &Candidate) {
-        if !self.seen.insert(candidate.path.clone()) {
+        if !self.visited.insert(candidate.path.clone()) {
             return;
         }
         let file = candidate.file.as_str();
@@ -368,14 +368,14 @@ impl Loader {
         self.name_effects();
         let ignored_files = self.name_ignored();
         if self.sets.is_empty() && self.errors.is_empty() {
-            let asked = paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
+            let path_list = paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
             self.warnings.extend(
                 self.comparison.take().and_then(|c| Some(c.finish(true).ok()?.1)).unwrap_or_default(),
             );
             self.warnings.sort();
             self.errors.push(no_sets_error(&NoSets {
-                asked: &asked,
-                files: &self.seen,
+                paths: &path_list,
+                files: &self.visited,
                 ignored: ignored_files,
                 warnings: &self.warnings,
                 skipped: &self.skipped,
@@ -412,7 +412,7 @@ impl Loader {
     /// Names the sets that ignore files exclude, and counts all files that they exclude.
     fn name_ignored(&mut self) -> usize {
         let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
-        let Ignored { sets, files } = ignored(&self.seen, &folders);
+        let Ignored { sets, files } = ignored(&self.visited, &folders);
         let mut rules = Rules::default();
         for path in sets {
             let root = folders.iter().find(|folder| path.starts_with(folder));
@@ -463,7 +463,7 @@ impl Loader {
         let sets = self.sets.iter().zip(&self.paths).map(found).collect::<Vec<_>>();
         let extent = Extent {
             is_below: &|path| self.folders.iter().any(|(folder, _)| path.starts_with(folder)),
-            is_read: &|path| self.seen.contains(path) && !self.skipped_files.contains(path),
+            is_read: &|path| self.visited.contains(path) && !self.skipped_files.contains(path),
         };
         let warning = |effect: Effect| {
             let is_below = self.folders.iter().any(|(folder, _)| effect.file.starts_with(folder));

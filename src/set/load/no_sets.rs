@@ -20,7 +20,7 @@ const MAX_NAMED: usize = 4;
 /// A call that found no set.
 pub(in crate::set) struct NoSets<'a> {
     /// The paths of the call.
-    pub(in crate::set) asked: &'a str,
+    pub(in crate::set) paths: &'a str,
     /// Files that were read.
     pub(in crate::set) files: &'a HashSet<PathBuf>,
     /// How many files ignore files exclude.
@@ -33,7 +33,7 @@ pub(in crate::set) struct NoSets<'a> {
 
 /// The error for a call that found no set.
 pub(in crate::set) fn no_sets_error(nothing: &NoSets<'_>) -> SetError {
-    let NoSets { asked, files, ignored, warnings, skipped } = nothing;
+    let NoSets { paths, files, ignored, warnings, skipped } = nothing;
     let mut details = kinds(files);
     if *ignored > 0 {
         details.push(format!("{ignored} ignored by .gitignore or .krsignore"));
@@ -55,7 +55,7 @@ pub(in crate::set) fn no_sets_error(nothing: &NoSets<'_>) -> SetError {
     if let more @ 1.. = others.len().saturating_sub(MAX_NAMED) {
         help.push_str(&format!("\n{more} more were skipped"));
     }
-    SetError::file(asked, format!("no EdgeImageSet ({} read{details})", count(files.len()))).help(help)
+    SetError::file(paths, format!("no EdgeImageSet ({} read{details})", count(files.len()))).help(help)
 }
 
 /// How many objects of which kind the files hold, the most frequent first.

@@ -94,10 +94,10 @@ pub fn check_spec(spec: &EdgeImageSetSpec) -> Result<Vec<SetImage>, Vec<Problem>
         problems.add(SpecField::Images, message::IMAGES);
         return Err(problems.0);
     }
-    let mut seen = HashSet::new();
+    let mut names = HashSet::new();
     let mut images = Vec::with_capacity(spec.images.len());
     for (i, image) in spec.images.iter().enumerate() {
-        if !seen.insert(image.image.as_str()) {
+        if !names.insert(image.image.as_str()) {
             problems.add(SpecField::Image(i), message::IMAGE_DUPLICATE);
         }
         images.extend(problems.image(i, image, spec.naming, destination.as_ref(), &platforms));

@@ -123,8 +123,8 @@ async fn present<'a>(
     repository: &Repository,
     manifests: impl Iterator<Item = &'a Descriptor>,
 ) -> BTreeSet<Digest> {
-    let mut seen = BTreeSet::new();
-    let queries = manifests.filter(|manifest| seen.insert(manifest.digest)).map(|manifest| async move {
+    let mut digests = BTreeSet::new();
+    let queries = manifests.filter(|manifest| digests.insert(manifest.digest)).map(|manifest| async move {
         let selector = Selector::Digest(manifest.digest);
         let there = has_manifest(repository, &selector, manifest).await.unwrap_or(false);
         there.then_some(manifest.digest)

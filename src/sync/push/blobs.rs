@@ -27,25 +27,25 @@ impl Run<'_> {
             let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.digest));
             let failed = |name: &&RepositoryName| known.contains_key(&(need.digest, (*name).clone()));
             let holder = need.repositories.iter().find(has).or(need.elsewhere.as_ref()).cloned();
-            let lacking = need.repositories.iter().filter(|name| !has(name) && !failed(name)).cloned();
-            let lacking = lacking.collect::<Vec<_>>();
-            (!lacking.is_empty()).then_some((need, holder, lacking))
+            let destinations = need.repositories.iter().filter(|name| !has(name) && !failed(name)).cloned();
+            let destinations = destinations.collect::<Vec<_>>();
+            (!destinations.is_empty()).then_some((need, holder, destinations))
         });
         let work = work.collect::<Vec<_>>();
         let bytes = work.iter().filter(|(_, holder, _)| holder.is_none()).map(|(need, ..)| need.size).sum();
         self.progress.begin(Activity::Push, bytes);
         let failures = &*failures;
-        let tasks = work.into_iter().map(|(need, mut holder, lacking)| async move {
-            let mut lacking = lacking.into_iter();
+        let tasks = work.into_iter().map(|(need, mut holder, destinations)| async move {
+            let mut destinations = destinations.into_iter();
             // One repository after the other until one has the blob; then it is mounted into all others.
             while holder.is_none()
-                && let Some(name) = lacking.next()
+                && let Some(name) = destinations.next()
             {
                 let sent = self.send_or_note(need, &name, None, failures).await;
                 holder = sent.then_some(name);
             }
             let holder = holder.as_ref();
-            let links = lacking.map(|name| async move {
+            let links = destinations.map(|name| async move {
                 self.send_or_note(need, &name, holder, failures).await;
             });
             stream::iter(links).buffer_unordered(MAX_QUERIES).collect::<Vec<()>>().await;
@@ -100,7 +100,7 @@ impl Run<'_> {
             digest,
             size,
             repository: to.clone(),
-            begun: Once::new(),
+            is_started: Once::new(),
         });
         let content = match (need.blob, from) {
             (Some(blob), _) => {
@@ -144,12 +144,12 @@ struct BlobProgress {
     digest: Digest,
     size: u64,
     repository: RepositoryName,
-    begun: Once,
+    is_started: Once,
 }
 
 impl BlobProgress {
     fn advance(&self, bytes: u64) {
-        self.begun.call_once(|| {
+        self.is_started.call_once(|| {
             self.progress.blob_begin(Activity::Push, &self.digest, self.size, self.repository.as_str());
         });
         self.progress.advance(Activity::Push, bytes);
@@ -157,7 +157,7 @@ impl BlobProgress {
     }
 
     fn end(&self) {
-        if self.begun.is_completed() {
+        if self.is_started.is_completed() {
             self.progress.blob_end(&self.digest);
         }
     }

@@ -20,16 +20,16 @@ impl Run<'_> {
     /// is not queried in its own one, unless that is known to have such a layer: [`Self::find_base`] queries the repositories
     /// where it is expected, and the mount from there does the rest.
     pub(super) async fn query(&self, needs: &[Need]) -> (Present, Failures) {
-        let (mut asked, mut later) = (Vec::new(), Vec::new());
+        let (mut queries, mut later) = (Vec::new(), Vec::new());
         let mut sampled = BTreeSet::new();
         for (need, name) in
             needs.iter().flat_map(|need| need.repositories.iter().map(move |name| (need, name)))
         {
             let skipped = self.is_expected_elsewhere(need, name) && !sampled.insert(name);
-            if skipped { later.push((need, name)) } else { asked.push((need, name)) }
+            if skipped { later.push((need, name)) } else { queries.push((need, name)) }
         }
         let (mut present, mut failures) = (Present::new(), BTreeMap::new());
-        self.heads(asked, &mut present, &mut failures).await;
+        self.heads(queries, &mut present, &mut failures).await;
         let has_base = |name: &RepositoryName| {
             let base = needs.iter().filter(|need| self.is_expected_elsewhere(need, name));
             base.take(1).any(|need| present.contains(&(name.clone(), need.digest)))
@@ -91,7 +91,7 @@ impl Run<'_> {
         let searches = searched
             .map(|(index, layer, own)| async move { (index, layer, self.find_layer(layer, own).await) });
         let found = stream::iter(searches).buffered(MAX_QUERIES).collect::<Vec<_>>().await;
-        let mut lacking = Vec::new();
+        let mut missing = Vec::new();
         for (index, layer, found) in found {
             let Some(need) = needs.get_mut(index) else { continue };
             let needing = |target: &&Target| {
@@ -110,13 +110,13 @@ impl Run<'_> {
                 let images = targets.iter().filter(needing).flat_map(|target| target.references.clone());
                 let expected = base::expected(layer, self.destination);
                 let looked = need.repositories.union(&expected).cloned().collect();
-                lacking.push(base::missing(layer, images.collect(), &looked));
+                missing.push(base::missing(layer, images.collect(), &looked));
             }
         }
-        if lacking.is_empty() {
+        if missing.is_empty() {
             return Ok(());
         }
-        Err(PushError::Base { registry: self.destination.registry.clone(), missing: lacking })
+        Err(PushError::Base { registry: self.destination.registry.clone(), missing })
     }
 
     /// A repository in which the registry has a layer of the base.

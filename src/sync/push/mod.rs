@@ -171,8 +171,8 @@ pub async fn deliver(
     }
     problems.extend(run.mend_lists(written).await);
     // Two images of one repository may share a manifest, and so its referrers.
-    let mut seen = BTreeSet::new();
-    problems.retain(|of| seen.insert((of.repository.clone(), of.subject, of.digest, of.unlisted)));
+    let mut unique = BTreeSet::new();
+    problems.retain(|of| unique.insert((of.repository.clone(), of.subject, of.digest, of.unlisted)));
     if failed.is_empty() {
         let tags = run.tags_before.states(targets);
         Ok(PushReport { referrers: problems, tags, ..run.counts.report(done) })

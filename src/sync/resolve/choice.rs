@@ -27,7 +27,8 @@ impl Referrers {
             Self::All | Self::Required => true,
             Self::None => false,
             Self::Types(types) => {
-                let wanted = |found: &str| types.iter().any(|asked| asked.eq_ignore_ascii_case(found));
+                let wanted =
+                    |found: &str| types.iter().any(|requested| requested.eq_ignore_ascii_case(found));
                 match manifest.artifact_type() {
                     Some(own) => wanted(own),
                     None => manifest.children().any(|child| wanted(&child.media_type)),
@@ -39,10 +40,10 @@ impl Referrers {
     /// Whether an unreadable referrer of this type would not be chosen anyway.
     pub(super) fn excludes(&self, artifact_type: Option<&str>) -> bool {
         // The media type of an image's config means no artifact type: then the layers decide, which are not known.
-        let stated = artifact_type.filter(|stated| !stated.contains(".image."));
-        match (self, stated) {
-            (Self::Types(types), Some(stated)) => {
-                !types.iter().any(|asked| asked.eq_ignore_ascii_case(stated))
+        let artifact_type = artifact_type.filter(|artifact_type| !artifact_type.contains(".image."));
+        match (self, artifact_type) {
+            (Self::Types(types), Some(artifact_type)) => {
+                !types.iter().any(|requested| requested.eq_ignore_ascii_case(artifact_type))
             }
             _ => false,
         }

@@ -200,8 +200,8 @@ impl RepositoryLookUp {
             return answers;
         }
         let tags = self.tags(image_tag).await;
-        let asked = parts.into_iter().map(|part| self.part(part, tags, image_tag, choice));
-        let found = stream::iter(asked).buffered(LOOK_UPS).collect::<Vec<_>>().await;
+        let queries = parts.into_iter().map(|part| self.part(part, tags, image_tag, choice));
+        let found = stream::iter(queries).buffered(LOOK_UPS).collect::<Vec<_>>().await;
         found.into_iter().for_each(|found| answers.extend(found));
         answers
     }

@@ -131,8 +131,8 @@ pub async fn resolve_most(
     }
     resolved.drop_contradicting();
     if options.referrers == Referrers::Required {
-        let lacking = resolved.images.extract_if(.., |image| image.missing_optional().next().is_some());
-        errors.extend(lacking.map(|image| {
+        let incomplete = resolved.images.extract_if(.., |image| image.missing_optional().next().is_some());
+        errors.extend(incomplete.map(|image| {
             let missing = image.missing_optional().collect();
             (image.reference, image.platforms, ImageError::Referrers(missing))
         }));

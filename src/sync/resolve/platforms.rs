@@ -31,12 +31,12 @@ pub(super) async fn check(
     let (mut listed, mut all_read, mut size) = (closure.listed_platforms.clone(), true, 0_u64);
     for config in &images.unstated {
         size = size.saturating_add(config.size);
-        let stated = if size <= MAX_MANIFEST_BYTES {
+        let platform = if size <= MAX_MANIFEST_BYTES {
             config_platform(source, config, manifests).await
         } else {
             ConfigPlatform::Unreadable
         };
-        match stated {
+        match platform {
             ConfigPlatform::Platform(platform) if !listed.contains(&platform) => listed.push(platform),
             ConfigPlatform::Platform(_) | ConfigPlatform::None => {}
             ConfigPlatform::Unreadable => all_read = false,
@@ -95,8 +95,8 @@ async fn config_platform(
     }
     let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);
     let Some(bytes) = manifests.content(&digest) else { return ConfigPlatform::Unreadable };
-    let stated = crate::json::parse::<StatedPlatform>(bytes, limit).ok();
-    stated.and_then(|stated| stated.platform()).map_or(ConfigPlatform::None, ConfigPlatform::Platform)
+    let platform = crate::json::parse::<StatedPlatform>(bytes, limit).ok();
+    platform.and_then(|platform| platform.platform()).map_or(ConfigPlatform::None, ConfigPlatform::Platform)
 }
 
 /// Completes images with optional children that one registry did not have and another one did.

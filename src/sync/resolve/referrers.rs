@@ -155,7 +155,7 @@ impl Search<'_> {
             }
             let subject = match (&candidate.tag, manifest.subject()) {
                 (Some(_), _) => candidate.subject,
-                (None, Some(stated)) if queried.contains(&stated.digest) => stated.digest,
+                (None, Some(subject)) if queried.contains(&subject.digest) => subject.digest,
                 // A candidate without that subject is not a referrer, even if a list says so.
                 (None, _) => continue,
             };
@@ -181,10 +181,10 @@ impl Search<'_> {
 
     fn lose(&mut self, candidate: &Candidate, reason: String, kind: ErrorKind) {
         let Candidate { subject, root, tag, .. } = candidate;
-        if let Some(stated) =
-            root.artifact_type.as_deref().filter(|stated| self.choice.excludes(Some(stated)))
+        if let Some(artifact_type) =
+            root.artifact_type.as_deref().filter(|artifact_type| self.choice.excludes(Some(artifact_type)))
         {
-            self.out.left_behind.add_type(root.digest, stated);
+            self.out.left_behind.add_type(root.digest, artifact_type);
             return;
         }
         self.out.missing.push(MissingReferrer {

@@ -81,11 +81,11 @@ impl BundleContent {
     pub async fn answer(
         &self,
         repository: &Repository,
-        asked: &Route<'_>,
+        route: &Route<'_>,
         request: &Request<()>,
     ) -> Response<Body> {
         let (path, text) = (request.uri().path(), request.uri().query());
-        match asked {
+        match route {
             Route::Tags(name) => {
                 let tags = repository.tags().map(crate::oci::reference::Tag::as_str);
                 page("tags", Some(name), tags, path, text)
@@ -130,8 +130,8 @@ impl BundleContent {
         if let Err((status, message)) = self.source.check(blob).await {
             return error(status, "UNKNOWN", message);
         }
-        let asked = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
-        let (first, length, status) = match range(asked, blob.size) {
+        let range_header = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
+        let (first, length, status) = match range(range_header, blob.size) {
             Range::Full => (0, blob.size, StatusCode::OK),
             Range::Part(first, length) => (first, length, StatusCode::PARTIAL_CONTENT),
             Range::Unsatisfiable => {
@@ -203,11 +203,13 @@ impl Source {
                 let read = source.bundle.read_at(&blob, first + sent, &mut chunk).and_then(|read| {
                     chunk.truncate(read);
                     sent += read as u64;
-                    if let Some(seen) = &mut hasher {
-                        seen.update(&chunk);
+                    if let Some(running) = &mut hasher {
+                        running.update(&chunk);
                     }
                     match hasher.take_if(|_| sent == length) {
-                        Some(whole) => digest::check(whole, blob.digest, blob.size).map_err(io::Error::other),
+                        Some(complete) => {
+                            digest::check(complete, blob.digest, blob.size).map_err(io::Error::other)
+                        }
                         None => Ok(()),
                     }
                 });

@@ -170,10 +170,10 @@ impl Repository {
     /// The response of the referrers API for `subject`, filtered if a type is requested.
     pub(super) fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Bytes {
         let all = self.referrers.get(subject).into_iter().flatten();
-        let asked =
-            |r: &&Referrer| artifact_type.is_none_or(|asked| r.artifact_type.as_deref() == Some(asked));
+        let has_type =
+            |r: &&Referrer| artifact_type.is_none_or(|own| r.artifact_type.as_deref() == Some(own));
         // Cannot fail: the digests were parsed.
-        let manifests = all.filter(asked).filter_map(|referrer| referrer.written().ok()).collect();
+        let manifests = all.filter(has_type).filter_map(|referrer| referrer.written().ok()).collect();
         written::index(manifests, None).unwrap_or_default().into()
     }
 }

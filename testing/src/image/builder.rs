@@ -183,7 +183,7 @@ impl ImageBuilder {
         } else {
             "application/vnd.oci.image.config.v1+json"
         };
-        let (stated, config) = match &self.config {
+        let (config_media_type, config) = match &self.config {
             Some((media_type, bytes)) => (media_type.as_deref(), bytes.clone()),
             None if self.artifact_type.is_some() => (None, b"{}".to_vec()),
             None => (None, self.image_config()),
@@ -192,7 +192,7 @@ impl ImageBuilder {
         let mut manifest = json!({
             "schemaVersion": 2,
             "mediaType": media_type,
-            "config": descriptor(stated.unwrap_or(config_type), &config),
+            "config": descriptor(config_media_type.unwrap_or(config_type), &config),
             "layers": layers,
         });
         if let Some(artifact_type) = &self.artifact_type {
@@ -207,10 +207,10 @@ impl ImageBuilder {
         change(&mut manifest);
         let mut image = Image::from_json(media_type, &manifest);
         blobs.insert(0, (Digest::of(&config), config));
-        let mut seen = std::collections::HashSet::new();
-        blobs.retain(|(digest, _)| seen.insert(*digest));
+        let mut digests = std::collections::HashSet::new();
+        blobs.retain(|(digest, _)| digests.insert(*digest));
         image.blobs = blobs;
-        let is_image = self.artifact_type.is_none() && stated.is_none();
+        let is_image = self.artifact_type.is_none() && config_media_type.is_none();
         image.platform = is_image.then_some(self.platform);
         image
     }

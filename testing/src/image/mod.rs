@@ -119,10 +119,10 @@ fn platform(text: &str) -> Value {
 }
 
 fn list(media_type: &str, children: &[(&Image, Option<&str>)]) -> Image {
-    let entries = children.iter().map(|(child, stated)| {
+    let entries = children.iter().map(|(child, platform_text)| {
         let mut descriptor = child.descriptor();
-        if let Some(stated) = stated.or(child.platform.as_deref()) {
-            descriptor["platform"] = platform(stated);
+        if let Some(platform_text) = platform_text.or(child.platform.as_deref()) {
+            descriptor["platform"] = platform(platform_text);
         }
         descriptor
     });

@@ -126,8 +126,8 @@ fn denied(challenge: &str) -> Reply {
 }
 
 fn strip_scheme<'a>(given: &'a str, scheme: &str) -> Option<&'a str> {
-    let (said, rest) = given.split_once(' ')?;
-    said.eq_ignore_ascii_case(scheme).then_some(rest.trim())
+    let (given_scheme, rest) = given.split_once(' ')?;
+    given_scheme.eq_ignore_ascii_case(scheme).then_some(rest.trim())
 }
 
 fn is_user(given: Option<&str>, user: &str, password: &str) -> bool {

@@ -26,16 +26,17 @@ pub(crate) fn get(call: &Call, repository: &str, digest: &str) -> Reply {
     let Ok(digest) = digest.parse::<Digest>() else { return digest_invalid(digest) };
     let Some(content) = call.shared.state.stock().blob(repository, &digest) else { return unknown() };
     let all = content.len();
-    let asked = call.parts.headers.get(header::RANGE).filter(|_| call.shared.options.ranges);
-    let range = match asked.and_then(|range| range.to_str().ok()).and_then(|range| range_of(range, all)) {
-        None => None,
-        Some(Some(range)) => Some(range),
-        Some(None) => {
-            let mut reply = reply(416, "");
-            reply.headers_mut().insert(header::CONTENT_RANGE, format!("bytes */{all}").parse().unwrap());
-            return reply;
-        }
-    };
+    let range_header = call.parts.headers.get(header::RANGE).filter(|_| call.shared.options.ranges);
+    let range =
+        match range_header.and_then(|range| range.to_str().ok()).and_then(|range| range_of(range, all)) {
+            None => None,
+            Some(Some(range)) => Some(range),
+            Some(None) => {
+                let mut reply = reply(416, "");
+                reply.headers_mut().insert(header::CONTENT_RANGE, format!("bytes */{all}").parse().unwrap());
+                return reply;
+            }
+        };
     let sent = range.clone().unwrap_or(0..all);
     let mut response = Response::builder()
         .header(header::CONTENT_TYPE, "application/octet-stream")

@@ -58,15 +58,16 @@ pub(crate) fn get(call: &Call, repository: &str, reference: &str) -> Reply {
 
 pub(crate) fn put(call: &Call, repository: &str, reference: &str, bytes: Bytes) -> Reply {
     let options = &call.shared.options;
-    let stated = call.parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let stated = stated.map(|stated| stated.split(';').next().unwrap_or_default().trim());
+    let content_type = call.parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type =
+        content_type.map(|content_type| content_type.split(';').next().unwrap_or_default().trim());
     let json = match serde_json::from_slice::<Value>(&bytes) {
         Ok(json) => json,
         Err(_) if options.unknown_types => Value::Null,
         Err(_) => return invalid("it is not JSON"),
     };
     let own = json["mediaType"].as_str();
-    let Some(media_type) = stated.or(own) else { return invalid("it has no media type") };
+    let Some(media_type) = content_type.or(own) else { return invalid("it has no media type") };
     if own.is_some_and(|own| own != media_type) {
         return invalid("its media type is another than Content-Type says");
     }

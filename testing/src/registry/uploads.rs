@@ -102,9 +102,11 @@ fn fits(headers: &HeaderMap, len: u64) -> bool {
     let range = range.to_str().unwrap_or_default();
     let (start, end) = range.strip_prefix("bytes ").unwrap_or(range).split_once('-').unwrap_or_default();
     let (Ok(start), Ok(end)) = (start.parse::<u64>(), end.parse::<u64>()) else { return false };
-    let stated =
+    let content_length =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    start == len && end >= start && stated.is_none_or(|stated| stated == end - start + 1)
+    start == len
+        && end >= start
+        && content_length.is_none_or(|content_length| content_length == end - start + 1)
 }
 
 fn does_not_fit(call: &Call, repository: &str, id: &str, len: u64) -> Reply {

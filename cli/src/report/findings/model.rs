@@ -137,11 +137,11 @@ impl Findings {
             let key = |finding: &Finding| (finding.line, finding.column, finding.level, finding.rule);
             (&a.file, key(a), &a.message).cmp(&(&b.file, key(b), &b.message))
         });
-        let mut seen = HashMap::new();
+        let mut occurrences = HashMap::new();
         for finding in &mut self.findings {
             let text = format!("{}\0{}\0{}", finding.rule, finding.file, without_lines(&finding.message));
             // Two that are the same but for their lines are told apart by their order.
-            let number = seen.entry(text.clone()).or_insert(0_u64);
+            let number = occurrences.entry(text.clone()).or_insert(0_u64);
             *number += 1;
             let digest = Digest::of(format!("{text}\0{number}").as_bytes());
             finding.fingerprint = digest.hex();

@@ -85,16 +85,16 @@ impl Writer {
         };
         let (resumed, mut hasher) = (kept.bytes(), kept);
         progress.advance(Activity::Copy, resumed);
-        let mut noted = resumed;
+        let mut recorded_bytes = resumed;
         while hasher.bytes() < blob.size {
             let offset = hasher.bytes();
             let read = from.read_at(blob, offset, &mut buf).map_err(|e| from.read_error(blob, e))?;
             hasher.update(&buf[..read]);
             self.write_at(blob, offset, &buf[..read]).map_err(|e| self.error(e))?;
             progress.advance(Activity::Copy, read as u64);
-            if hasher.bytes() - noted >= NOTE_STEP {
-                noted = hasher.bytes();
-                self.record(&blob.digest, noted);
+            if hasher.bytes() - recorded_bytes >= NOTE_STEP {
+                recorded_bytes = hasher.bytes();
+                self.record(&blob.digest, recorded_bytes);
             }
             if self.is_sync_due() {
                 // What is shown as done is on the drive, not in memory.

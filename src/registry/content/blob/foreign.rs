@@ -355,8 +355,11 @@ mod tests {
             let url = format!("https://{host}/x").parse().unwrap();
             match layers.client_for(&url) {
                 Ok(_) => assert!(allowed, "{host}"),
-                Err(Refusal::NotAllowed { host: said, reason }) => {
-                    assert!(!allowed && said == host && reason.contains("proxy"), "{said}: {reason}");
+                Err(Refusal::NotAllowed { host: refused_host, reason }) => {
+                    assert!(
+                        !allowed && refused_host == host && reason.contains("proxy"),
+                        "{refused_host}: {reason}"
+                    );
                 }
                 Err(other) => panic!("{host}: {other:?}"),
             }
