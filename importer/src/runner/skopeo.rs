@@ -21,7 +21,7 @@ use super::paths::Paths;
 const MAX_OUTPUT: usize = 16 << 10;
 /// Most characters of them that are shown.
 const MAX_SHOWN: usize = 400;
-/// How often it is looked whether skopeo still does anything.
+/// The interval in which the activity of skopeo is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// How often skopeo retries by itself what the network did.
 const RETRIES: &str = "2";
@@ -38,8 +38,28 @@ const KEPT: [&str; 9] = [
     "SSL_CERT_DIR",
 ];
 
-/// Copies the manifest `digest` and what it needs. `Err` holds what skopeo said; what that means, the registries are
-/// asked.
+/// Copies the manifest `digest` and its blobs with skopeo.
+///
+/// # Expected flow
+/// The caller sends all blobs that the destination can mount or that skopeo leaves out, calls this for a leaf manifest whose
+/// other blobs are missing, and then verifies the result at the destination: the exit code of skopeo is not relied on.
+///
+/// # Guarantees
+/// - The digest is preserved: skopeo fails instead of converting a manifest.
+/// - Credentials are in files with mode 0600 in the work folder, never in arguments or variables. Of the environment, skopeo
+///   gets only what [`KEPT`] lists; no configuration of the system is read.
+/// - Of skopeo's messages, at most [`MAX_OUTPUT`] bytes are kept.
+/// - It ends: after [`Paths::idle`] without any activity, both registries are checked, and after [`Paths::stall`], skopeo is
+///   killed.
+///
+/// # Errors
+/// The outer error is a [`Failure`] with its reason: files cannot be written, skopeo cannot be started, or a registry
+/// cannot be reached. The inner error is skopeo's message, which does not say whose fault it is; the caller finds that out
+/// from the registries.
+///
+/// # Cancellation
+/// If the future is dropped, skopeo is killed. The destination may keep uploads that have not ended, and blobs that are
+/// complete, which the next run finds.
 pub(super) async fn copy(
     (source, from): (&RegistryEndpoint<'_>, &RepositoryName),
     (destination, to): (&RegistryEndpoint<'_>, &RepositoryName),
@@ -106,7 +126,7 @@ pub(super) async fn copy(
             Idle { skopeo: since.elapsed(), unchecked: checked.elapsed(), is_blocked: blocked.is_some() };
         match idle.next(paths) {
             Next::Wait => {}
-            // Who leaves here ends skopeo. (T-212)
+            // Returning from here kills skopeo. (T-212)
             Next::Check => {
                 for side in [destination, source] {
                     connection::check(side).await?;

@@ -108,12 +108,12 @@ fn prose(file: &str) -> Vec<Line> {
     prose.map(|(file, number, line)| (file, number, without_code(line))).collect()
 }
 
-/// Literals of more than one word in the code of a file, without its tests.
+/// String literals in the code of a file, without its tests.
 fn literals(file: &str, source: &str) -> Vec<Line> {
     let code = source.split("\n#[cfg(test)]\nmod ").next().unwrap();
     let mut found = Vec::new();
     collect(code.parse().expect("the file is Rust"), &mut found);
-    let is_text = |text: &String| text.starts_with('"') && text.trim_matches('"').contains(' ');
+    let is_text = |text: &String| text.starts_with('"');
     let found = found.into_iter().filter(|(_, text)| is_text(text));
     found.map(|(line, text)| (file.to_owned(), line, text)).collect()
 }
@@ -151,7 +151,7 @@ fn literals_are_read_without_comments_and_tests() {
     let source = "//! One two.\n/// Three four.\n// five \"six seven\"\n#[error(\"eight nine\")]\nfn f() {\n    g(\"ten \\\n       \
                   eleven\", \"twelve\", 13, 'x', b\"no text\");\n}\n#[cfg(test)]\nmod tests { const A: &str = \"no no\"; }\n";
     let found = literals("f.rs", source).into_iter().map(|(_, line, text)| (line, text)).collect::<Vec<_>>();
-    assert_eq!(found, [(4, "\"eight nine\"".to_owned()), (6, "\"ten eleven\"".to_owned())]);
+    assert_eq!(found, [(4, "\"eight nine\"".to_owned()), (6, "\"ten eleven\"".to_owned()), (7, "\"twelve\"".to_owned())]);
 }
 
 #[test]

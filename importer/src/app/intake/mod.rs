@@ -195,6 +195,28 @@ impl Intake {
     }
 
     /// Watches the drop folder until `stop` is done.
+    ///
+    /// # Expected flow
+    /// [`Intake::new`] and the `with_` functions, then this once. It reads the ImageBundles of earlier runs, then scans the
+    /// folder in the configured interval. After each scan, full verification, read fault, and change of the marks, of the
+    /// required images or of an ImageBundle, it publishes the inventory, applies the sets of bundles, and writes the
+    /// ImageBundles.
+    ///
+    /// # Guarantees
+    /// - The scans, the verifications and the other readers of media run on threads of their own: media that do not respond
+    ///   delay neither the inventory nor the heartbeat. A full verification that reads nothing for too long is given up.
+    /// - No bundle is published as usable, and nothing is written to the cluster, before the marks were read once and a scan
+    ///   is complete.
+    /// - ImageBundles are written only where they differ from what the API server has.
+    ///
+    /// # Errors
+    /// There are none. What the API server refuses is logged and retried, what is wrong with a file is in the status of its
+    /// ImageBundle, and what is wrong with the folder is in the inventory.
+    ///
+    /// # Cancellation
+    /// When `stop` is done, or the future is dropped, requests to the API server that are under way are dropped, and full
+    /// verifications end after the piece that they read. A scan ends by itself. The next run reads the folder again; no
+    /// state is lost but the progress of verifications.
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send) {
         tokio::select! {
             () = stop => {}

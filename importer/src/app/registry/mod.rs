@@ -81,7 +81,25 @@ impl Registry {
         Certificate(self.listener.certificate())
     }
 
-    /// Answers until `stop` is done, then lets transfers that are under way come to an end.
+    /// Serves requests until `stop` is done.
+    ///
+    /// # Expected flow
+    /// [`Registry::bind`], then this. The certificate can be replaced meanwhile through [`Registry::certificate`].
+    ///
+    /// # Guarantees
+    /// - Content is served only to a client that authenticates with the token of a copy Job's Pod, and only images that a set
+    ///   of its namespace lists and that the bundle grants to that namespace, unless the site shares all images.
+    /// - Every blob is hashed while it is sent from its beginning: a damaged one ends without its last bytes.
+    /// - Nothing is written: every method but `GET` and `HEAD` is refused.
+    /// - Connections are limited, in all and by address. An unauthenticated one is closed before an authenticated one.
+    ///
+    /// # Errors
+    /// There are none. While the sets or the API server are not available, clients get status 503 with `Retry-After`; read
+    /// faults of a bundle are also reported to the intake.
+    ///
+    /// # Cancellation
+    /// When `stop` is done, no connection is accepted, and running transfers have 10 seconds to end. If the future is
+    /// dropped, running transfers are not waited for. A copy Job repeats an interrupted transfer.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let front = self.front;
         let answer = move |request| {
