@@ -89,7 +89,7 @@ type Handler = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
 /// A server that ends with the test.
 struct Server {
     host: RegistryHost,
-    seen: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
     task: JoinHandle<()>,
 }
 
@@ -110,8 +110,8 @@ impl Server {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let seen = Arc::<Mutex<Vec<Request>>>::default();
-        let (handler, log): (Handler, _) = (Arc::new(handler), Arc::clone(&seen));
+        let requests = Arc::<Mutex<Vec<Request>>>::default();
+        let (handler, log): (Handler, _) = (Arc::new(handler), Arc::clone(&requests));
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
@@ -125,15 +125,15 @@ impl Server {
                 });
             }
         });
-        Self { host, seen, task }
+        Self { host, requests, task }
     }
 
-    fn seen(&self) -> Vec<Request> {
-        self.seen.lock().unwrap().clone()
+    fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
     }
 
     fn count(&self, method: &str) -> usize {
-        self.seen().iter().filter(|request| request.method == method).count()
+        self.requests().iter().filter(|request| request.method == method).count()
     }
 
     fn url(&self, path: &str) -> String {
@@ -181,11 +181,11 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> io::Re
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     handler: Handler,
-    seen: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read_request(&mut stream).await? {
-        seen.lock().unwrap().push(request.clone());
+        requests.lock().unwrap().push(request.clone());
         let reply = handler(&request);
         if reply.status == 0 {
             return Ok(());

@@ -40,7 +40,7 @@ fn names(loaded: &LoadedSets) -> Vec<&str> {
     loaded.sets.iter().map(|set| set.set.name.as_str()).collect()
 }
 
-fn said(loaded: &LoadedSets) -> Vec<String> {
+fn messages(loaded: &LoadedSets) -> Vec<String> {
     loaded.warnings.iter().map(|warning| format!("{}: {}", warning.file, warning.message)).collect()
 }
 
@@ -64,10 +64,10 @@ fn assert_dirty(path: &Utf8Path, expected: &[&str], warnings: &[(&str, &str)]) {
     let loaded = read(path);
     assert_eq!(names(&loaded), expected, "{:?}", loaded.warnings);
     assert!(is_dirty(&loaded));
-    let said = loaded.warnings.iter().map(|warning| (warning.file.as_str(), warning.message.as_str()));
-    let said = said.collect::<Vec<_>>();
-    assert_eq!(said.len(), warnings.len(), "{said:?}");
-    for ((file, message), (expected_file, part)) in said.iter().zip(warnings) {
+    let messages = loaded.warnings.iter().map(|warning| (warning.file.as_str(), warning.message.as_str()));
+    let messages = messages.collect::<Vec<_>>();
+    assert_eq!(messages.len(), warnings.len(), "{messages:?}");
+    for ((file, message), (expected_file, part)) in messages.iter().zip(warnings) {
         assert!(file == expected_file && message.contains(part), "{file}: {message}");
     }
 }

@@ -22,7 +22,7 @@ fn image(seed: u64) -> Image {
     ImageBuilder::new("app").layer_random(300_000, seed).layer_random(5_000, 2).build()
 }
 
-fn whole(edge: &Registry, repository: &str, image: &Image) -> bool {
+fn is_complete(edge: &Registry, repository: &str, image: &Image) -> bool {
     let stored = |image: &Image| {
         edge.manifest(repository, &image.digest.to_string()).is_some()
             && image.blobs.iter().all(|(digest, bytes)| edge.blob(repository, digest).as_ref() == Some(bytes))
@@ -46,7 +46,10 @@ async fn t63_what_garbage_collection_takes_during_a_push_is_sent_again() {
         site.edge.fail(on.clone(), What::CollectGarbage);
         let report = site.push(&bundle, &images).await.unwrap_or_else(|error| panic!("{on:?}: {error}"));
         assert_eq!(report.targets.len(), 2);
-        assert!(whole(&site.edge, "team/app", &image(1)) && whole(&site.edge, "team/both", &both), "{on:?}");
+        assert!(
+            is_complete(&site.edge, "team/app", &image(1)) && is_complete(&site.edge, "team/both", &both),
+            "{on:?}"
+        );
     }
 }
 
@@ -74,7 +77,7 @@ async fn t64_two_that_push_the_same_at_once_both_succeed_and_nothing_changes_aft
     assert_eq!((one.unwrap().targets.len(), other.unwrap().targets.len()), (6, 6));
     for number in 0..6 {
         let repository = format!("team/app-{}", number % 3);
-        assert!(whole(&site.edge, &repository, &image(number)));
+        assert!(is_complete(&site.edge, &repository, &image(number)));
         assert_eq!(site.edge.digest(&repository, &format!("1.{number}")), Some(image(number).digest));
     }
     let again = site.push(&bundle, &images).await.unwrap();
@@ -95,7 +98,9 @@ async fn t65_a_tag_that_may_not_be_changed_is_reported_and_its_image_is_there_un
     let [(_, TargetError::FixedTag { tag, found, digest, .. })] = failed.as_slice() else { panic!("{text}") };
     assert_eq!((tag.as_str(), *found, *digest), ("1.0", image(1).digest, image(2).digest));
     assert!(text.contains("team/app:1.0") && text.contains("configured as immutable"), "{text}");
-    assert!(whole(&site.edge, "team/app", &image(2)) && whole(&site.edge, "team/other", &image(3)));
+    assert!(
+        is_complete(&site.edge, "team/app", &image(2)) && is_complete(&site.edge, "team/other", &image(3))
+    );
     assert_eq!(site.edge.digest("team/app", "1.0"), Some(image(1).digest), "the tag is as it was");
     // What is right already may not be changed either, and need not.
     let mut right = Site::with(Options::default(), Options { mutable_tags: false, ..Options::default() });
@@ -271,6 +276,7 @@ async fn t203_where_all_repositories_fail_only_the_first_is_asked_again() {
     let repository = client().repository(&edge.host(), &names[0]);
     let error = find_layer(&repository, (&Digest::of(b"layer"), 5), &names).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    let asked = edge.requests().into_iter().filter(|request| request.path.contains("/blobs/")).count();
-    assert_eq!(asked, 4 + 19 + 20, "4 tries of the first, then one request for each");
+    let request_count =
+        edge.requests().into_iter().filter(|request| request.path.contains("/blobs/")).count();
+    assert_eq!(request_count, 4 + 19 + 20, "4 tries of the first, then one request for each");
 }

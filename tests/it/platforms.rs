@@ -18,9 +18,9 @@ fn image(platform: &str, seed: u64) -> Image {
 }
 
 /// A site whose edge takes indexes some of whose images are missing.
-fn site(asked: &[&str]) -> Site {
+fn site(platforms: &[&str]) -> Site {
     let mut site = Site::with(Options::default(), Options { sparse_indexes: true, ..Options::default() });
-    site.platforms = asked.iter().map(ToString::to_string).collect();
+    site.platforms = platforms.iter().map(ToString::to_string).collect();
     site
 }
 
@@ -40,7 +40,7 @@ async fn t93_a_platform_in_any_spelling_travels_and_arrives() {
         (&arm64, Some("linux/arm64/v8")),
         (&arm, Some("linux/arm/v7")),
     ]);
-    for (asked, chosen) in [
+    for (platforms, chosen) in [
         ("linux/arm64/v8", &arm64),
         ("linux/arm64", &arm64),
         ("linux/aarch64", &arm64),
@@ -50,21 +50,21 @@ async fn t93_a_platform_in_any_spelling_travels_and_arrives() {
         ("linux/amd64/v1", &amd64),
         ("linux/amd64/v3", &amd64),
     ] {
-        let mut site = site(&[asked]);
+        let mut site = site(&[platforms]);
         site.add(&plain, "team/plain", "1");
         site.add(&with_variants, "team/variants", "1");
         let (bundle, images) = site.open("a.krs.tar").await;
         site.push(&bundle, &images).await.unwrap();
-        let asked = [asked.parse::<Platform>().unwrap()];
+        let platforms = [platforms.parse::<Platform>().unwrap()];
         for (name, top) in [("team/plain", &plain), ("team/variants", &with_variants)] {
             for child in &top.children {
                 let there = site.edge.manifest(name, &child.digest.to_string()).is_some();
-                assert_eq!(there, child.digest == chosen.digest, "{asked:?} {name}");
+                assert_eq!(there, child.digest == chosen.digest, "{platforms:?} {name}");
             }
             let repository = client().repository(&site.edge.host(), &name.parse().unwrap());
-            let proof =
-                verify_present(&repository, &top.digest, &asked, &["1".parse().unwrap()]).await.unwrap();
-            assert!(matches!(proof, Presence::Complete { .. }), "{asked:?} {proof:?}");
+            let presence =
+                verify_present(&repository, &top.digest, &platforms, &["1".parse().unwrap()]).await.unwrap();
+            assert!(matches!(presence, Presence::Complete { .. }), "{platforms:?} {presence:?}");
         }
     }
 }
@@ -85,11 +85,11 @@ async fn t93_of_several_variants_the_best_travels_with_its_attestation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t94_missing_platforms_are_a_warning_or_an_error_and_an_image_with_none_fails() {
     let top = index(&[(&image("linux/amd64", 1), None), (&image("linux/arm64", 2), Some("linux/arm64/v8"))]);
-    let mut lacking = site(&["linux/amd64", "linux/s390x"]);
-    lacking.add(&top, "team/app", "1");
-    let remarks = resolved(&mut lacking, false).await.unwrap().images[0].remarks();
+    let mut incomplete = site(&["linux/amd64", "linux/s390x"]);
+    incomplete.add(&top, "team/app", "1");
+    let remarks = resolved(&mut incomplete, false).await.unwrap().images[0].remarks();
     assert_eq!(remarks, ["has no image for linux/s390x; it has linux/amd64, linux/arm64/v8"]);
-    let error = resolved(&mut lacking, true).await.unwrap_err();
+    let error = resolved(&mut incomplete, true).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("no image for linux/s390x; it has linux/amd64"), "{error}");
 
@@ -200,8 +200,8 @@ async fn t94_an_image_without_an_index_is_for_the_platform_of_its_config() {
     let configs = found.images.iter().flat_map(|image| &image.closure.configs);
     for digest in configs {
         assert!(bundle.blob(digest).is_some());
-        let asked = site.source.requests();
-        let asked = asked.iter().filter(|request| request.path.ends_with(&digest.to_string())).count();
-        assert_eq!(asked, 1, "{digest}");
+        let requests = site.source.requests();
+        let requests = requests.iter().filter(|request| request.path.ends_with(&digest.to_string())).count();
+        assert_eq!(requests, 1, "{digest}");
     }
 }

@@ -89,8 +89,8 @@ async fn without_referrers_none_are_queried_and_that_is_reported() {
     site.referrers = Referrers::None;
     let (_, resolved) = site.resolve(&client()).await.unwrap();
     assert!(resolved.images[0].referrers.is_empty() && resolved.left_behind.unasked);
-    let asked = site.source.requests().into_iter().map(|request| request.path).collect::<Vec<_>>();
-    assert!(asked.iter().all(|path| !path.contains("referrers") && !path.contains("sha256-")), "{asked:?}");
+    let paths = site.source.requests().into_iter().map(|request| request.path).collect::<Vec<_>>();
+    assert!(paths.iter().all(|path| !path.contains("referrers") && !path.contains("sha256-")), "{paths:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,8 +19,8 @@ fn an_error_is_in_every_report_under_its_path_in_the_checkout() {
     let targets = formats.map(|format| format!("--report={format}={format}.out"));
     let path = site.checkout.path();
     let arguments = [&["validate", path.as_str()], &targets.each_ref().map(String::as_str)[..]].concat();
-    let said = site.desk.krs(&arguments).failed(2, &["shop.yaml:8:12: image must have a digest"]);
-    assert_eq!(said.out, "");
+    let outcome = site.desk.krs(&arguments).failed(2, &["shop.yaml:8:12: image must have a digest"]);
+    assert_eq!(outcome.out, "");
     let read = |name: &str| std::fs::read_to_string(site.desk.path(&format!("{name}.out"))).unwrap();
     let file = "sites/a & 100%/shop.yaml";
     let xml = read("junit");
@@ -55,36 +55,36 @@ fn a_report_of_valid_sets_lists_them_and_what_should_be_better() {
     site.name("team/web:2.0");
     site.commit();
     let path = site.checkout.path().as_str();
-    let said = site.desk.krs(&["validate", path, "--report", "junit=a.xml", "--report", "github"]).ok();
+    let outcome = site.desk.krs(&["validate", path, "--report", "junit=a.xml", "--report", "github"]).ok();
     let expected = "::warning file=sites/berlin.yaml,line=12,title=krs no-digest::";
-    assert!(said.out.starts_with(expected) && said.out.lines().count() == 1, "{said}");
+    assert!(outcome.out.starts_with(expected) && outcome.out.lines().count() == 1, "{outcome}");
     let xml = std::fs::read_to_string(site.desk.path("a.xml")).unwrap();
     let xml = roxmltree::Document::parse(&xml).unwrap();
     let case = xml.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
     assert_eq!(case.attribute("name"), Some("set apps/site"));
     // By the variable too, with commas between the reports.
     let variables = [("KRS_REPORT", "gitlab=b.json,markdown=c.md")];
-    let said = site.desk.krs_env(&variables, &["validate", path]).ok();
-    assert!(said.out.contains("1 set with 4 images: valid"), "{said}");
+    let outcome = site.desk.krs_env(&variables, &["validate", path]).ok();
+    assert!(outcome.out.contains("1 set with 4 images: valid"), "{outcome}");
     assert!(site.desk.path("b.json").is_file() && site.desk.path("c.md").is_file());
 }
 
 #[test]
 fn standard_input_and_paths_outside_of_a_checkout_have_names_in_reports() {
     let desk = Desk::new();
-    let said = desk.krs_stdin(SET, &["validate", "-", "--report", "gitlab"]).failed(2, &[]);
-    assert_eq!(said.json()[0]["location"]["path"], "standard-input");
+    let outcome = desk.krs_stdin(SET, &["validate", "-", "--report", "gitlab"]).failed(2, &[]);
+    assert_eq!(outcome.json()[0]["location"]["path"], "standard-input");
     std::fs::create_dir_all(desk.path("a/b")).unwrap();
     desk.write("a/b/shop.yaml", SET);
-    let said = desk.krs(&["validate", "./a", "--report", "gitlab"]).failed(2, &[]);
-    assert_eq!(said.json()[0]["location"]["path"], "a/b/shop.yaml");
+    let outcome = desk.krs(&["validate", "./a", "--report", "gitlab"]).failed(2, &[]);
+    assert_eq!(outcome.json()[0]["location"]["path"], "a/b/shop.yaml");
     let output =
         desk.command(&["validate", "../a", "--report", "gitlab"]).current_dir(desk.path("a")).output();
     let json: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
     assert_eq!(json[0]["location"]["path"], "shop.yaml");
     // What cannot be read is a finding as well.
-    let said = desk.krs(&["validate", "none", "--report", "gitlab"]).failed(2, &[]);
-    assert_eq!(said.json()[0]["location"], serde_json::json!({"path": "none", "lines": {"begin": 1}}));
+    let outcome = desk.krs(&["validate", "none", "--report", "gitlab"]).failed(2, &[]);
+    assert_eq!(outcome.json()[0]["location"], serde_json::json!({"path": "none", "lines": {"begin": 1}}));
 }
 
 #[test]
@@ -121,16 +121,16 @@ fn a_collision_between_files_shows_the_line_of_the_second() {
     let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", item.trim_start());
     site.checkout.write("sites/two.yaml", list);
     let path = site.checkout.path().as_str();
-    let said = site.desk.krs(&["validate", path]).failed(2, &["naming collision"]);
+    let outcome = site.desk.krs(&["validate", path]).failed(2, &["naming collision"]);
     let expected = format!("/sites/two.yaml:11:14: naming collision: `{}` and", image("b", "2"));
-    assert!(said.err.contains(&expected), "{said}");
-    let lines = said.err.lines().collect::<Vec<_>>();
+    assert!(outcome.err.contains(&expected), "{outcome}");
+    let lines = outcome.err.lines().collect::<Vec<_>>();
     let shown = lines.iter().position(|line| line.starts_with("11 |")).unwrap();
     assert!(
         lines[shown].contains("- image: b.example") && lines[shown + 1].trim_end().ends_with("^^^"),
-        "{said}"
+        "{outcome}"
     );
-    assert_eq!(lines[shown].find("b.example"), lines[shown + 1].find('^'), "{said}");
-    let said = site.desk.krs(&["validate", path, "--report", "github"]);
-    assert!(said.out.contains(",line=11,col=14,title=krs naming-collision::"), "{said}");
+    assert_eq!(lines[shown].find("b.example"), lines[shown + 1].find('^'), "{outcome}");
+    let outcome = site.desk.krs(&["validate", path, "--report", "github"]);
+    assert!(outcome.out.contains(",line=11,col=14,title=krs naming-collision::"), "{outcome}");
 }

@@ -120,14 +120,14 @@ fn e12_the_api_server_answers_as_recorded() {
         if messages.iter().any(|message| message.starts_with("unknown field")) {
             let mut one = list["items"][number].clone();
             one["metadata"]["name"] = json!("unknown");
-            let said = refusal(&one);
-            assert!(messages.iter().all(|message| said.contains(message)), "{case}: {said}");
+            let message = refusal(&one);
+            assert!(messages.iter().all(|message| message.contains(message)), "{case}: {message}");
             continue;
         }
         let is_accepted = accepted.lines().any(|line| line.ends_with(&format!("/{name}")));
         assert_eq!(is_accepted, messages.is_empty(), "{case}\n{refused}");
-        let said = refused.lines().filter(|line| line.contains(&format!("\"{name}\" is invalid")));
-        let said = said.collect::<String>();
-        assert!(messages.iter().all(|message| said.contains(message)), "{case}: {said}");
+        let message = refused.lines().filter(|line| line.contains(&format!("\"{name}\" is invalid")));
+        let message = message.collect::<String>();
+        assert!(messages.iter().all(|message| message.contains(message)), "{case}: {message}");
     }
 }

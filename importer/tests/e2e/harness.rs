@@ -133,8 +133,8 @@ impl JobWatch {
     pub(crate) fn jobs(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.output.path()).unwrap();
         // What kubectl is writing at this moment is not read.
-        let seen = serde_json::Deserializer::from_str(&text).into_iter::<Value>().map_while(Result::ok);
-        let named = seen.map(|job| (job["metadata"]["name"].as_str().unwrap_or_default().to_owned(), job));
+        let jobs = serde_json::Deserializer::from_str(&text).into_iter::<Value>().map_while(Result::ok);
+        let named = jobs.map(|job| (job["metadata"]["name"].as_str().unwrap_or_default().to_owned(), job));
         named.collect::<std::collections::BTreeMap<_, _>>().into_values().collect()
     }
 }

@@ -48,9 +48,9 @@ fn e8_a_wrong_password_is_reported_and_not_hammered_and_a_mended_one_needs_no_re
         let set = get("edgeimagesets", "e8", "app").unwrap();
         condition(&set, "Ready").unwrap().0 == "False" && condition(&set, "Stalled").is_none()
     });
-    let asked = source.requests().len();
-    println!("with a wrong password: {asked} requests in 20 s");
-    assert!(asked < 40, "{asked} requests in 20 s");
+    let requests = source.requests().len();
+    println!("with a wrong password: {requests} requests in 20 s");
+    assert!(requests < 40, "{requests} requests in 20 s");
 
     apply(&account_secret("e8", "source", &host, &account));
     let start = Instant::now();

@@ -28,7 +28,7 @@ impl Search {
 
     /// Checks arguments and environments of all processes, again and again. Answers how often skopeo was seen.
     fn watch_processes(&mut self, done: &AtomicBool) -> usize {
-        let mut seen = 0;
+        let mut observations = 0;
         while !done.load(Ordering::SeqCst) {
             for entry in std::fs::read_dir("/proc").unwrap().flatten() {
                 if !entry.file_name().as_encoded_bytes()[0].is_ascii_digit() {
@@ -37,13 +37,13 @@ impl Search {
                 for file in ["cmdline", "environ"] {
                     let Ok(text) = std::fs::read(entry.path().join(file)) else { continue };
                     let start = String::from_utf8_lossy(&text[..text.len().min(80)]).replace('\0', " ");
-                    seen += usize::from(file == "cmdline" && start.contains("skopeo"));
+                    observations += usize::from(file == "cmdline" && start.contains("skopeo"));
                     self.scan(&format!("{file} of {start}"), &text);
                 }
             }
             std::thread::yield_now();
         }
-        seen
+        observations
     }
 }
 
@@ -83,7 +83,7 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
     let forms = [&account, &wrong, &Edge::account()].into_iter().flat_map(Account::forms).collect();
     let mut search = Search { forms, found: BTreeSet::new() };
     let done = AtomicBool::new(false);
-    let seen = std::thread::scope(|scope| {
+    let observations = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| search.watch_processes(&done));
         let work = std::panic::catch_unwind(|| {
             apply(&json!([by_bundle, online, refused]));
@@ -93,11 +93,11 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
             wait_not_ready("e10", "refused", "AuthFailed");
         });
         done.store(true, Ordering::SeqCst);
-        let seen = watcher.join().unwrap();
+        let observations = watcher.join().unwrap();
         work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        seen
+        observations
     });
-    assert!(seen > 0, "no skopeo was seen, so the search shows nothing");
+    assert!(observations > 0, "no skopeo was seen, so the search shows nothing");
 
     // Every object of every kind but Secrets, with its status; Events are among them.
     let kinds = kubectl(&["api-resources", "--verbs=list", "--output=name"]);

@@ -55,7 +55,7 @@ fn pod_of_job(namespace: &str, name: &str, ours: bool, owner: Option<&Value>) ->
     running(namespace, name)
 }
 
-fn asked(path: &str, token: Option<&str>) -> u16 {
+fn request_status(path: &str, token: Option<&str>) -> u16 {
     let accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
     block_on(async {
         // Whether the certificate is right is for the copy Jobs to find out.
@@ -113,9 +113,9 @@ fn e9_only_a_copy_job_of_a_set_that_lists_an_image_reads_it() {
 
     let good = token("e9", Some(&right));
     wait_for("a copy Job's own token reads the image", TIMEOUT, || {
-        (asked(&path, Some(&good)) == 200).then_some(())
+        (request_status(&path, Some(&good)) == 200).then_some(())
     });
-    assert_eq!(asked(&path, None), 401);
+    assert_eq!(request_status(&path, None), 401);
     let tokens = [
         ("no Pod", token("e9-tenant", None)),
         ("no Pod, in the namespace of the set", token("e9", None)),
@@ -126,9 +126,13 @@ fn e9_only_a_copy_job_of_a_set_that_lists_an_image_reads_it() {
         ("nonsense", "nonsense".to_owned()),
     ];
     for (what, token) in &tokens {
-        let status = asked(&path, Some(token));
+        let status = request_status(&path, Some(token));
         assert!(matches!(status, 401 | 403 | 404), "{what}: {status}");
-        assert_ne!(asked("/v2/_catalog", Some(token)), 200, "{what}: what there is, is nobody's business");
+        assert_ne!(
+            request_status("/v2/_catalog", Some(token)),
+            200,
+            "{what}: what there is, is nobody's business"
+        );
     }
 
     // T-178: whoever may write a status says that a set is Ready which is not.

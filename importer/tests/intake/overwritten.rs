@@ -97,10 +97,10 @@ async fn t253_what_is_still_needed_of_a_bundle_is_written_rarely_and_that_it_was
         tokio::time::sleep(std::time::Duration::from_millis(60)).await;
     }
     assert!(writes() - before <= 2, "{} writes", writes() - before);
-    let asked = std::time::Instant::now();
+    let start = std::time::Instant::now();
     intake.missing(&[]);
     until(&world, "that it is safe", |bundle| crate::is(&bundle["status"], SAFE, "True", "Imported")).await;
-    assert!(asked.elapsed() < std::time::Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
     intake.stop().await;
 }
 

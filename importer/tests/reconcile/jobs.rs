@@ -170,15 +170,15 @@ async fn t209_jobs_that_succeeded_are_deleted_once_their_result_is_kept_and_othe
 
 /// Drops a reconcile as soon as the API server was asked for `call`.
 async fn cut_off(world: &World, call: &str, future: impl Future) {
-    let asked = async {
-        while !world.api.calls().iter().any(|asked| asked == call) {
+    let requests = async {
+        while !world.api.calls().iter().any(|requests| requests == call) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     tokio::select! {
         _ = future => panic!("it ended"),
-        asked = tokio::time::timeout(TIMEOUT, asked) => asked.unwrap(),
+        requests = tokio::time::timeout(TIMEOUT, requests) => requests.unwrap(),
     }
 }
 
@@ -217,12 +217,12 @@ async fn t176_a_set_whose_jobs_are_created_slowly_makes_no_other_set_wait_and_ke
     world.api.trouble_in("slow", "POST", "jobs", Trouble::Hang);
     let slow = serde_json::from_value(world.api.get(SETS, "slow", "x").unwrap()).unwrap();
     let slow = tokio::spawn(reconcile(Arc::new(slow), Arc::clone(&importer)));
-    let asked = async {
+    let requests = async {
         while !world.api.calls().iter().any(|call| call == "POST jobs") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(TIMEOUT, asked).await.unwrap();
+    tokio::time::timeout(TIMEOUT, requests).await.unwrap();
     let other = reconcile(world.object("y"), Arc::clone(&importer));
     tokio::time::timeout(Duration::from_secs(10), other).await.unwrap().unwrap();
     let repositories = world.running().into_iter().flat_map(|(_, task)| task.targets);

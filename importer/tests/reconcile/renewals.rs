@@ -18,7 +18,7 @@ const SETS: [&str; 3] = ["a", "b", "c"];
 const BURST: usize = 60;
 
 /// Repositories whose manifests were asked for by this method since the requests were last cleared.
-fn asked(world: &World, method: &str) -> BTreeSet<String> {
+fn requested_images(world: &World, method: &str) -> BTreeSet<String> {
     let requests = world.edge.requests();
     let reads = requests.iter().filter(|request| request.method == method);
     let manifests = reads.filter_map(|request| request.path.split_once("/manifests/"));
@@ -27,7 +27,7 @@ fn asked(world: &World, method: &str) -> BTreeSet<String> {
 
 /// Repositories of which a manifest was read since the last call, as only a verification in full does it.
 fn verified(world: &World) -> BTreeSet<String> {
-    let read = asked(world, "GET");
+    let read = requested_images(world, "GET");
     world.edge.clear_requests();
     read
 }
@@ -56,11 +56,11 @@ async fn t240_what_became_due_while_the_registry_was_away_is_verified_at_a_bound
                 );
             }
         }
-        let seen = asked(&world, "HEAD");
+        let images = requested_images(&world, "HEAD");
         let now = verified(&world);
         // Those that must wait are checked like those whose verifications are not old: a sample of them.
         if round == 0 {
-            assert!(!seen.is_subset(&now), "what waits is not asked for at all");
+            assert!(!images.is_subset(&now), "what waits is not asked for at all");
         }
         assert!(now.len() <= BURST, "{} in round {round}", now.len());
         assert!(now.is_disjoint(&all), "each once");

@@ -34,10 +34,10 @@ async fn t157_a_reconcile_that_is_asked_for_asks_the_registry_about_every_image_
     world.settle(&importer).await;
     assert_eq!(world.reason("x"), READY);
     // The same value asks nothing, after a restart too.
-    let asked = world.edge.requests().len();
+    let requests = world.edge.requests().len();
     world.reconcile(&importer).await.unwrap();
     world.reconcile(&world.importer()).await.unwrap();
-    assert_eq!(world.edge.requests().len(), asked);
+    assert_eq!(world.edge.requests().len(), requests);
     assert_eq!(world.status("x")["lastHandledReconcileAt"], "first");
     // A suspended set answers when it continues.
     world.set("x", &[0, 1], |set| set["spec"]["suspend"] = json!(true));

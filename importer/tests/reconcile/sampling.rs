@@ -15,7 +15,7 @@ use crate::world::World;
 const IMAGES: usize = 60;
 
 /// Repositories that were asked for a manifest since the last call.
-fn asked(world: &World) -> BTreeSet<String> {
+fn checked_images(world: &World) -> BTreeSet<String> {
     let requests = world.edge.requests();
     world.edge.clear_requests();
     let manifests = requests.iter().filter_map(|request| request.path.split_once("/manifests/"));
@@ -37,12 +37,12 @@ async fn t201_an_emptied_registry_is_noticed_by_a_sample_and_then_asked_about_ev
     for name in ["large", "small"] {
         assert_eq!(world.reason(name), READY);
     }
-    asked(&world);
+    checked_images(&world);
     let mut all = BTreeSet::new();
     for _ in 0..3 {
         world.wait(600);
         world.reconcile(&importer).await.unwrap();
-        let sample = asked(&world);
+        let sample = checked_images(&world);
         assert_eq!(sample.len(), 20);
         all.extend(sample);
     }
@@ -55,17 +55,17 @@ async fn t201_an_emptied_registry_is_noticed_by_a_sample_and_then_asked_about_ev
     let mut woken = importer.wakeups(None);
     world.wait(600);
     reconcile(world.object("large"), Arc::clone(&importer)).await.unwrap();
-    assert_eq!(asked(&world).len(), 20);
+    assert_eq!(checked_images(&world).len(), 20);
     assert_ne!(world.reason("large"), READY);
     let names = std::iter::from_fn(|| woken.next().now_or_never().flatten()).map(|set| set.name);
     assert!(names.collect::<BTreeSet<_>>().is_superset(&["large".to_owned(), "small".to_owned()].into()));
     assert_eq!(world.reason("small"), READY, "until its own check finds something missing");
     reconcile(world.object("small"), Arc::clone(&importer)).await.unwrap();
     assert_ne!(world.reason("small"), READY);
-    asked(&world);
+    checked_images(&world);
     world.wait(11);
     reconcile(world.object("large"), Arc::clone(&importer)).await.unwrap();
-    assert_eq!(asked(&world).len(), IMAGES - 20, "the rest, now");
+    assert_eq!(checked_images(&world).len(), IMAGES - 20, "the rest, now");
     assert_eq!(world.status("large")["images"]["present"], 0);
     world.settle(&importer).await;
     for name in ["large", "small"] {
@@ -74,10 +74,10 @@ async fn t201_an_emptied_registry_is_noticed_by_a_sample_and_then_asked_about_ev
     // It is over: a sample again.
     world.wait(600);
     world.settle(&importer).await;
-    asked(&world);
+    checked_images(&world);
     world.wait(600);
     world.reconcile(&importer).await.unwrap();
-    assert_eq!(asked(&world).len(), 20);
+    assert_eq!(checked_images(&world).len(), 20);
 }
 
 /// The loss that was found before it has the complete registry checked, and no further one for ten minutes: the set itself says
@@ -95,13 +95,13 @@ async fn t201_a_second_loss_soon_after_the_first_has_the_rest_of_its_set_checked
             let digest = world.images[n].digest.to_string();
             assert!(world.edge.delete_manifest(&format!("shop/app{n}"), &digest));
         }
-        asked(&world);
+        checked_images(&world);
         world.wait(300);
         world.reconcile(&importer).await.unwrap();
-        assert_eq!(asked(&world).len(), 20, "{loss}: a sample");
+        assert_eq!(checked_images(&world).len(), 20, "{loss}: a sample");
         world.wait(1);
         world.reconcile(&importer).await.unwrap();
-        assert_eq!(asked(&world).len(), IMAGES - 20, "{loss}: the rest, now");
+        assert_eq!(checked_images(&world).len(), IMAGES - 20, "{loss}: the rest, now");
         world.settle(&importer).await;
         assert_eq!(world.reason("x"), READY);
     }

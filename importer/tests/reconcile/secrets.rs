@@ -30,13 +30,13 @@ async fn a_secret_that_is_missing_then_wrong_then_right_needs_no_restart_and_is_
     world.wait(15);
     world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), "AuthFailed");
-    let asked = world.edge.requests().len();
+    let requests = world.edge.requests().len();
     world.api.fail(None);
     for _ in 0..10 {
         world.wait(15);
         world.reconcile(&importer).await.unwrap();
     }
-    assert_eq!(world.edge.requests().len(), asked, "a wrong password is not tried again and again");
+    assert_eq!(world.edge.requests().len(), requests, "a wrong password is not tried again and again");
     assert!(world.api.calls().iter().all(|call| call == "GET secrets"), "{:?}", world.api.calls());
     world.api.put("secrets", secret("right"));
     world.wait(15);

@@ -177,7 +177,7 @@ async fn t68_a_run_that_is_killed_is_gone_on_with() {
     let task = online(&source, &edge, vec![target(&source.host(), "team/app", &both.digest, "v1")]);
     let pod = Pod::new();
     let paths = pod.paths();
-    let seen = async {
+    let observation = async {
         while !source.requests().iter().any(|r| r.path.contains(&two.blobs[1].0.to_string()))
             || edge.manifest("mirror/team/app", &one.digest.to_string()).is_none()
         {
@@ -186,7 +186,7 @@ async fn t68_a_run_that_is_killed_is_gone_on_with() {
     };
     tokio::select! {
         done = runner::run(&task, &paths) => panic!("{done:?}"),
-        () = seen => {}
+        () = observation => {}
     }
     assert_eq!(edge.digest("mirror/team/app", "v1"), None, "tags come last");
     edge.clear_requests();

@@ -207,8 +207,15 @@ impl Site {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(intake.run(stopped(stopping.clone())));
-        let seen = Arc::new(AtomicBool::new(false));
-        tasks.spawn(controller::run(Arc::new(importer), watches, stocked, seen, PACE, stopped(stopping)));
+        let is_primed = Arc::new(AtomicBool::new(false));
+        tasks.spawn(controller::run(
+            Arc::new(importer),
+            watches,
+            stocked,
+            is_primed,
+            PACE,
+            stopped(stopping),
+        ));
         self.importer = Some(Running { library, heartbeats, stop, tasks });
     }
 

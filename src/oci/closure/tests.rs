@@ -71,8 +71,8 @@ fn t94_missing_platforms_are_reported_and_an_image_with_none_of_them_is_an_error
     let one = manifest(&mut manifests, &[(b"a", 1)]);
     let two = manifest(&mut manifests, &[(b"b", 1)]);
     let both = index(&mut manifests, &[one.clone(), two.clone(), two], &["amd64", "arm64", "arm64"]);
-    let ask = |asked: &[&str]| {
-        let platforms = asked.iter().map(|text| text.parse().unwrap()).collect::<Vec<Platform>>();
+    let ask = |platforms: &[&str]| {
+        let platforms = platforms.iter().map(|text| text.parse().unwrap()).collect::<Vec<Platform>>();
         manifests.closure(&both, &platforms).map(|closure| platform::list(&closure.missing_platforms))
     };
     assert_eq!(ask(&["linux/amd64", "linux/arm64/v8"]).unwrap(), "");

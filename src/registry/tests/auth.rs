@@ -103,11 +103,14 @@ async fn a_token_is_fetched_once_for_many_requests() {
     for outcome in futures::future::join_all(fetches).await {
         assert_eq!(outcome.unwrap(), b"x");
     }
-    let asked = tokens.seen();
-    assert_eq!(asked.len(), 1);
-    assert_eq!(asked[0].authorization(), Some(LOGIN));
-    assert_eq!(asked[0].path, "/token?account=a&service=the+registry&scope=repository%3Ateam%2Fapp%3Apull");
-    assert!(server.seen().iter().all(|request| request.authorization() != Some(LOGIN)));
+    let requests = tokens.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].authorization(), Some(LOGIN));
+    assert_eq!(
+        requests[0].path,
+        "/token?account=a&service=the+registry&scope=repository%3Ateam%2Fapp%3Apull"
+    );
+    assert!(server.requests().iter().all(|request| request.authorization() != Some(LOGIN)));
 }
 
 #[tokio::test]
@@ -187,10 +190,10 @@ async fn an_identity_token_is_changed_for_an_access_token() {
     let keychain = Keychain::from_bytes("x", text.as_bytes()).unwrap();
     let repository = server.repository_with(ClientOptions { keychain, ..options() });
     assert_eq!(fetch(&repository, b"x").await.unwrap(), b"x");
-    let asked = tokens.seen().remove(0);
-    assert!(asked.is("POST", "/token"));
+    let request = tokens.requests().remove(0);
+    assert!(request.is("POST", "/token"));
     assert_eq!(
-        String::from_utf8(asked.body).unwrap(),
+        String::from_utf8(request.body).unwrap(),
         "grant_type=refresh_token&client_id=krs&service=the+registry&scope=repository%3Ateam%2Fapp%3Apull&refresh_token=re+fresh"
     );
 }
@@ -215,8 +218,11 @@ async fn t57_a_redirect_to_another_server_does_not_carry_the_credentials() {
     });
     let server = server.await;
     assert_eq!(fetch(&logged_in(&server), b"x").await.unwrap(), b"x");
-    let asked = storage.seen();
-    assert_eq!((asked.len(), asked[0].authorization(), asked[0].path.as_str()), (1, None, "/bucket/x?sig=1"));
+    let requests = storage.requests();
+    assert_eq!(
+        (requests.len(), requests[0].authorization(), requests[0].path.as_str()),
+        (1, None, "/bucket/x?sig=1")
+    );
 }
 
 #[tokio::test]
@@ -249,8 +255,8 @@ async fn t57_an_upload_elsewhere_does_not_carry_the_credentials() {
     let pushed =
         logged_in(&server).push_blob(&Digest::of(b"x"), 1, Arc::new(Slice(b"x".to_vec())), None).await;
     assert_eq!(pushed.unwrap(), PushOutcome::Uploaded);
-    let asked = storage.seen();
-    assert_eq!((asked.len(), asked[0].authorization()), (1, None));
+    let requests = storage.requests();
+    assert_eq!((requests.len(), requests[0].authorization()), (1, None));
 }
 
 #[tokio::test]
@@ -264,7 +270,7 @@ async fn an_anonymous_token_is_requested_without_credentials() {
     let server = server.await;
     let tag: Selector = "v1".parse().unwrap();
     assert_eq!(server.repository().head_manifest(&tag).await.unwrap(), None);
-    assert_eq!(tokens.seen()[0].authorization(), None);
+    assert_eq!(tokens.requests()[0].authorization(), None);
 }
 
 #[tokio::test]
@@ -329,8 +335,8 @@ async fn t116_repositories_of_one_registry_can_have_token_servers_of_their_own()
                 let own = request.path.split('/').take(4).skip(2).collect::<Vec<_>>().join("/");
                 let more = format!("{own}/of-the-challenge");
                 let realm = &realms[realm];
-                let asked = format!("Bearer realm=\"{realm}\",scope=\"repository:{more}:pull\"");
-                Reply::new(401).with("www-authenticate", asked)
+                let challenge = format!("Bearer realm=\"{realm}\",scope=\"repository:{more}:pull\"");
+                Reply::new(401).with("www-authenticate", challenge)
             }
         }
     });
@@ -344,9 +350,9 @@ async fn t116_repositories_of_one_registry_can_have_token_servers_of_their_own()
             assert_eq!(outcome.unwrap(), b"x");
         }
     }
-    let refused = server.seen().iter().filter(|request| request.authorization().is_none()).count();
+    let refused = server.requests().iter().filter(|request| request.authorization().is_none()).count();
     assert!(refused <= 1 + 20, "{refused}: the challenge of each repository is learnt once");
-    for request in one.seen().iter().chain(&two.seen()) {
+    for request in one.requests().iter().chain(&two.requests()) {
         let scopes =
             request.path.split(['?', '&']).filter_map(|pair| pair.strip_prefix("scope=repository%3A"));
         let own = scopes.map(|scope| scope.split("%2Fof").next().unwrap().split("%3A").next().unwrap());
@@ -377,7 +383,7 @@ async fn one_request_learns_what_a_registry_wants_for_all_that_wait() {
         for outcome in futures::future::join_all(fetches).await {
             assert_eq!(outcome.unwrap(), b"x");
         }
-        let refused = server.seen().iter().filter(|request| request.authorization().is_none()).count();
+        let refused = server.requests().iter().filter(|request| request.authorization().is_none()).count();
         assert_eq!((refused, server.count("GET")), (1, 17), "{wanted}");
     }
 }
@@ -413,9 +419,9 @@ async fn tokens_are_asked_for_with_what_the_registry_says_and_read_as_servers_wr
         });
         let server = server.await;
         assert_eq!(fetch(&logged_in(&server), b"x").await.unwrap(), b"x", "{answer}");
-        let asked = tokens.seen().remove(0).path;
+        let path = tokens.requests().remove(0).path;
         for scope in ["repository%3Ateam%2Fapp%3Apull", "repository%3Alibrary%2Fapp%3Apull"] {
-            assert!(asked.contains(scope), "{asked}");
+            assert!(path.contains(scope), "{path}");
         }
     }
 }

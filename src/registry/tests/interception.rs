@@ -66,9 +66,9 @@ async fn t117_a_web_page_is_named_whatever_was_asked_for() {
     let source = Arc::new(Slice(b"x".to_vec()));
     is_named(&repository.push_blob(&Digest::of(b"x"), 1, source, None).await.unwrap_err());
     is_named(&Client::new(options()).unwrap().ping(&server.host).await.unwrap_err());
-    let seen = server.seen().len();
+    let requests = server.requests().len();
     // One HEAD is followed by its GET.
-    assert!(seen <= 9, "{seen} requests: a page does not go away by a retry");
+    assert!(requests <= 9, "{requests} requests: a page does not go away by a retry");
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn t117_content_that_was_encoded_on_the_way_is_not_called_damaged() {
         assert!(matches!(error, RegistryError::Intercepted { .. }), "{error}");
         assert!(error.to_string().contains("Content-Encoding: gzip"), "{error}");
     }
-    assert!(server.seen().iter().all(|request| request.header("accept-encoding") == Some("identity")));
+    assert!(server.requests().iter().all(|request| request.header("accept-encoding") == Some("identity")));
     // The registry's digest is that of what it sent.
     let encode = encoded(b"\x1f\x8b\x08\x00 and so on");
     let server = Server::start(move |r| encode(r).with("docker-content-digest", Digest::of(MANIFEST))).await;
@@ -254,7 +254,7 @@ async fn t57_content_is_sent_again_where_a_redirect_keeps_the_method() {
         assert_eq!(push(&repository, &content).await.unwrap(), PushOutcome::Uploaded, "{status}");
         let bytes = Bytes::from_static(b"{}");
         repository.push_manifest(&"v1".parse().unwrap(), OCI_MANIFEST, bytes).await.unwrap();
-        let moved = server.seen().into_iter().filter(|r| r.path.contains("moved")).collect::<Vec<_>>();
+        let moved = server.requests().into_iter().filter(|r| r.path.contains("moved")).collect::<Vec<_>>();
         let methods = moved.iter().map(|request| request.method.as_str()).collect::<Vec<_>>();
         assert_eq!(methods, ["POST", "PUT", "PUT"]);
         assert!(moved[1].body == content && moved[2].body == b"{}");
@@ -268,9 +268,9 @@ async fn t57_content_that_is_redirected_elsewhere_goes_without_credentials() {
     let server = redirecting(307, Some(storage.url(""))).await;
     let content = noise(600_000);
     assert_eq!(push(&authenticated(&server), &content).await.unwrap(), PushOutcome::Uploaded);
-    let seen = storage.seen();
-    assert!(seen.iter().all(|request| request.authorization().is_none()), "{seen:?}");
-    assert!(seen.iter().any(|request| request.method == "PUT" && request.body == content));
+    let requests = storage.requests();
+    assert!(requests.iter().all(|request| request.authorization().is_none()), "{requests:?}");
+    assert!(requests.iter().any(|request| request.method == "PUT" && request.body == content));
 }
 
 #[tokio::test]
@@ -307,18 +307,18 @@ async fn t117_an_upload_at_a_name_that_only_the_registry_knows_is_explained() {
 /// What Go, nginx, Apache httpd, Tomcat and Jetty answer.
 #[tokio::test]
 async fn t230_plain_http_to_a_registry_with_tls_is_named() {
-    for said in [
+    for reply in [
         "Client sent an HTTP request to an HTTPS server.\n",
         "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>\r\n",
         "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n",
         "Bad Request\r\nThis combination of host and port requires TLS.\r\n",
         "<body><h1>Bad Request</h1><p>HTTP request to HTTPS port</p></body>\r\n",
     ] {
-        let server = Server::start(|_| Reply { status: 400, ..Reply::ok(said.as_bytes()) }).await;
+        let server = Server::start(|_| Reply { status: 400, ..Reply::ok(reply.as_bytes()) }).await;
         let repository =
             server.repository_with(ClientOptions { plain_http: vec![server.host.clone()], ..options() });
         let error = fetch(&repository, b"x").await.unwrap_err();
-        assert!(matches!(error, RegistryError::PlainHttp { .. }), "{said}: {error}");
+        assert!(matches!(error, RegistryError::PlainHttp { .. }), "{reply}: {error}");
         assert!(error.to_string().contains("it requires TLS"), "{error}");
         assert_eq!(error.help().unwrap(), format!("leave out --plain-http {}", server.host));
     }
@@ -330,9 +330,9 @@ async fn t230_plain_http_without_an_http_answer_makes_one_think_of_tls() {
     let closes = Server::start(|_| Reply::new(0)).await;
     let (alerts, _folder, _ca) = super::tls::serving("127.0.0.1", |_| Reply::ok(b"x")).await;
     for server in [&closes, &alerts] {
-        let mut asked = ClientOptions { plain_http: vec![server.host.clone()], ..options() };
-        asked.retry.attempts = 2;
-        let error = fetch(&server.repository_with(asked), b"x").await.unwrap_err();
+        let mut options_with_host = ClientOptions { plain_http: vec![server.host.clone()], ..options() };
+        options_with_host.retry.attempts = 2;
+        let error = fetch(&server.repository_with(options_with_host), b"x").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "it may pass: {error}");
         let advice = format!("if the registry speaks TLS, leave out --plain-http {}", server.host);
         assert!(error.help().unwrap().starts_with(&advice), "{:?}", error.help());

@@ -27,7 +27,7 @@ async fn t53_a_blob_that_is_interrupted_repeatedly_is_resumed() {
     let server = Server::start(move |request| Reply { cut: Some(200_000), ..ranged(request, &served) }).await;
     let repository = server.repository();
     assert_eq!(fetch(&repository, &content).await.unwrap(), content);
-    let requests = server.seen();
+    let requests = server.requests();
     assert!(requests.len() > 10, "{}", requests.len());
     assert!(requests.iter().skip(1).all(|request| request.header("range").is_some()));
 }
@@ -47,18 +47,18 @@ async fn t53_if_ranges_are_refused_the_received_bytes_are_skipped() {
         let served = content.clone();
         let tries = AtomicUsize::new(0);
         let server = Server::start(move |request| {
-            let whole = Reply::ok(&served);
+            let complete = Reply::ok(&served);
             match (tries.fetch_add(1, Ordering::Relaxed), request.header("range")) {
-                (0, None) => Reply { cut: Some(200_000), ..whole },
+                (0, None) => Reply { cut: Some(200_000), ..complete },
                 (_, Some(_)) => {
-                    Reply { status: refusal, ..whole }.with("content-range", "bytes 0-499999/500000")
+                    Reply { status: refusal, ..complete }.with("content-range", "bytes 0-499999/500000")
                 }
-                (_, None) => whole,
+                (_, None) => complete,
             }
         });
         let server = server.await;
         assert_eq!(fetch(&server.repository(), &content).await.unwrap(), content);
-        let unranged = server.seen().iter().filter(|request| request.header("range").is_none()).count();
+        let unranged = server.requests().iter().filter(|request| request.header("range").is_none()).count();
         assert_eq!(unranged, if refusal == 200 { 1 } else { 2 });
     }
 }
@@ -195,7 +195,7 @@ async fn t90_a_manifest_is_what_its_digest_says() {
     assert_eq!((found.media_type.as_str(), &found.bytes[..]), (OCI_MANIFEST, DOCUMENT));
     let other = Selector::Digest(Digest::of(b"other"));
     assert!(matches!(repository.manifest(&other).await, Err(RegistryError::Content { .. })));
-    let request = server.seen().pop().unwrap();
+    let request = server.requests().pop().unwrap();
     assert_eq!(request.headers.iter().filter(|(name, _)| name == "accept").count(), 1);
     assert!(request.header("accept").unwrap().contains(OCI_MANIFEST));
 }
@@ -218,9 +218,10 @@ async fn t52_a_manifest_that_is_too_large_is_refused() {
 
 #[tokio::test]
 async fn a_head_that_is_not_served_properly_is_made_up_for_by_a_get() {
-    let whole = || document().with("docker-content-digest", Digest::of(DOCUMENT)).with("content-length", 19);
+    let complete =
+        || document().with("docker-content-digest", Digest::of(DOCUMENT)).with("content-length", 19);
     let tag: Selector = "v1".parse().unwrap();
-    for (head, gets) in [(whole(), 0), (Reply::new(405), 1), (Reply::new(200), 1)] {
+    for (head, gets) in [(complete(), 0), (Reply::new(405), 1), (Reply::new(200), 1)] {
         let server = Server::start(move |r| if r.method == "HEAD" { head.clone() } else { document() }).await;
         let found = server.repository().head_manifest(&tag).await.unwrap().unwrap();
         assert_eq!((found.digest, found.size), (Digest::of(DOCUMENT), 19));

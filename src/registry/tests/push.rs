@@ -27,8 +27,8 @@ async fn a_blob_is_sent_in_one_request() {
     let repository = server.repository();
     for content in [noise(1_000_000), Vec::new()] {
         assert_eq!(push(&repository, &content).await.unwrap(), PushOutcome::Uploaded);
-        let seen = server.seen();
-        let [post, put] = &seen[seen.len() - 2..] else { panic!("{seen:?}") };
+        let requests = server.requests();
+        let [post, put] = &requests[requests.len() - 2..] else { panic!("{requests:?}") };
         assert!(post.is("POST", "/v2/team/app/blobs/uploads/"));
         assert_eq!(post.header("content-length"), Some("0"));
         assert_eq!(put.method, "PUT");
@@ -51,7 +51,7 @@ async fn t37_a_source_that_changed_is_refused_and_its_upload_cancelled() {
         let error = repository.push_blob(&digest, size, Arc::new(Slice(source)), None).await.unwrap_err();
         assert!(matches!(error, RegistryError::Source { .. }), "{error}");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        let put = server.seen().into_iter().rfind(|r| r.method == "PUT");
+        let put = server.requests().into_iter().rfind(|r| r.method == "PUT");
         assert!(put.is_none_or(|put| put.body.len() < content.len()), "the registry never has all of it");
     }
     assert_eq!(server.count("DELETE"), 2);
@@ -111,7 +111,7 @@ async fn t58_a_manifest_stored_under_another_digest_is_an_error() {
     let server = Server::start(|_| Reply::new(201).with("docker-content-digest", Digest::of(b"{}"))).await;
     let repository = server.repository();
     repository.push_manifest(&tag, OCI_MANIFEST, bytes.clone()).await.unwrap();
-    let put = server.seen().pop().unwrap();
+    let put = server.requests().pop().unwrap();
     assert!(put.is("PUT", "/v2/team/app/manifests/v1"));
     assert_eq!((put.header("content-type"), put.body.as_slice()), (Some(OCI_MANIFEST), &b"{}"[..]));
     let other = Selector::Digest(Digest::of(b"other"));

@@ -41,7 +41,7 @@ async fn transfers_in_both_directions_share_one_limit() {
     let took = begun.elapsed().as_secs_f64();
     assert!(one.unwrap() == content && two.unwrap() == content && sent.unwrap() == PushOutcome::Uploaded);
     assert!(took >= least(3 * content.len(), 1_000_000), "{took} s");
-    let put = server.seen().into_iter().find(|request| request.method == "PUT").unwrap();
+    let put = server.requests().into_iter().find(|request| request.method == "PUT").unwrap();
     assert!(put.body == content, "pieces arrive in order and whole");
 }
 

@@ -55,7 +55,7 @@ async fn t56_a_certificate_of_an_unknown_ca_is_always_refused() {
     assert!(error.to_string().contains("a CA that is not trusted"), "{error}");
     let help = error.help().unwrap();
     assert!(help.contains("--ca-file") && !help.contains("--plain-http"), "it speaks TLS: {help}");
-    assert_eq!(server.seen().len(), 0, "nothing was sent, with or without TLS");
+    assert_eq!(server.requests().len(), 0, "nothing was sent, with or without TLS");
 
     let trusting = ClientOptions { ca_files: vec![ca], ..options() };
     assert_eq!(fetch(&server.repository_with(trusting), b"x").await.unwrap(), b"x");
@@ -90,7 +90,7 @@ async fn t56_a_certificate_for_another_name_is_refused() {
     assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
     assert!(error.to_string().contains("not for this name, but for other.example"), "{error}");
     assert!(error.help().unwrap().contains("write a name that the certificate is for"));
-    assert_eq!(server.seen().len(), 0);
+    assert_eq!(server.requests().len(), 0);
 }
 
 #[test]
@@ -133,6 +133,6 @@ async fn t57_storage_without_tls_needs_a_flag_that_names_it() {
         let help = error.help().unwrap();
         assert!(help.contains(&format!("--allow-http-redirect {}", storage.host)), "{help}");
     }
-    assert_eq!(storage.seen().len(), 0);
+    assert_eq!(storage.requests().len(), 0);
     assert_eq!(fetch(&with(vec![storage.host.clone()]), b"x").await.unwrap(), b"x");
 }

@@ -146,12 +146,12 @@ fn other_checkouts_and_folders_make_it_dirty() {
     let loaded = load(&[outside.clone(), one.path().to_owned()], None).unwrap();
     assert!(is_dirty(&loaded));
     let marked = "so the bundle is marked as made from a checkout with changes";
-    assert_eq!(said(&loaded), [format!("{outside}: lies in no Git checkout, {marked}")]);
+    assert_eq!(messages(&loaded), [format!("{outside}: lies in no Git checkout, {marked}")]);
     let piped = set("p");
     let mut stdin = piped.as_bytes();
     let loaded = load(&[one.path().to_owned(), "-".into()], Some(&mut stdin)).unwrap();
     assert!(is_dirty(&loaded));
-    assert_eq!(said(&loaded), [format!("-: standard input is in no commit, {marked}")]);
+    assert_eq!(messages(&loaded), [format!("-: standard input is in no commit, {marked}")]);
     // The same file by two paths is in one commit.
     let both = [one.path().to_owned(), one.path().join("sites"), one.path().join("sites/a.yaml")];
     assert!(!is_dirty(&load(&both, None).unwrap()));

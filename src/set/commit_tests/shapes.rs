@@ -126,15 +126,15 @@ fn t126_a_link_that_leaves_the_checkout_is_the_reason_for_no_commit() {
         let leaves = format!("{is} that leaves the checkout {top}");
         let loaded = load(std::slice::from_ref(&path), None).unwrap();
         assert_eq!(loaded.source, None);
-        assert_eq!(said(&loaded), [format!("{path}: no commit is recorded: it {leaves}")]);
+        assert_eq!(messages(&loaded), [format!("{path}: no commit is recorded: it {leaves}")]);
         let loaded = load(&[checkout.path().join("sites"), path.clone()], None).unwrap();
         assert!(is_dirty(&loaded));
         let marked = "so the bundle is marked as made from a checkout with changes";
-        assert_eq!(said(&loaded), [format!("{path}: {leaves}, {marked}")]);
+        assert_eq!(messages(&loaded), [format!("{path}: {leaves}, {marked}")]);
     }
     // Outside of a checkout, nothing was to be expected; inside, a link changes nothing.
     symlink(outside.join("b.yaml"), outside.join("link.yaml")).unwrap();
-    assert_eq!(said(&read(&outside.join("link.yaml"))), [""; 0]);
+    assert_eq!(messages(&read(&outside.join("link.yaml"))), [""; 0]);
     symlink(checkout.path(), outside.join("to")).unwrap();
     assert_clean(&outside.join("to/sites"), &["a"]);
 }
@@ -155,10 +155,10 @@ fn t205_names_and_commit_do_not_depend_on_the_order_or_the_machine() {
         checkout.write("base/sites/images.yaml", set("changed"));
         let changed =
             load(&[checkout.path().join("sites"), checkout.path().join("base/sites")], None).unwrap();
-        assert_eq!(said(&changed), ["base/sites/images.yaml: is not as in the commit"]);
+        assert_eq!(messages(&changed), ["base/sites/images.yaml: is not as in the commit"]);
         fs::remove_file(checkout.path().join("base/sites/images.yaml")).unwrap();
         let gone = load(&[checkout.path().join("sites"), checkout.path().join("base/sites")], None).unwrap();
-        assert_eq!(said(&gone), ["base/sites/images.yaml: holds a set in the commit, and is not here"]);
+        assert_eq!(messages(&gone), ["base/sites/images.yaml: holds a set in the commit, and is not here"]);
         loaded.sets.into_iter().map(|set| set.file).collect::<Vec<_>>()
     };
     let names = read();

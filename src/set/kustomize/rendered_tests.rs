@@ -4,7 +4,7 @@
 
 use krs_testing::git::Checkout;
 
-use super::tests::{said, set, with};
+use super::tests::{messages, set, with};
 use crate::set::load;
 
 fn flux(spec: &str) -> String {
@@ -40,7 +40,7 @@ fn of(resource: &str) -> Vec<String> {
         ("app/deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\n"),
         ("clusters/prod.yaml", resource),
     ];
-    with(&files, |folder| said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder))
+    with(&files, |folder| messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder))
 }
 
 const PIPE: &str = ", and pipe that into this command, with `-` in place of the folder";
@@ -89,9 +89,10 @@ fn t199_what_flux_would_change_is_named_with_the_command_that_renders_it() {
         assert_eq!(of(&flux(spec)), [expected], "{spec}");
     }
     // Values that are in the cluster are not there without it.
-    let said = of(&flux("  path: ./varied\n  postBuild: {substituteFrom: [{kind: ConfigMap, name: x}]}\n"));
-    assert_eq!(said.len(), 1);
-    assert!(said[0].contains("--kustomization-file DIR/clusters/prod.yaml`"), "{said:?}");
+    let messages =
+        of(&flux("  path: ./varied\n  postBuild: {substituteFrom: [{kind: ConfigMap, name: x}]}\n"));
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].contains("--kustomization-file DIR/clusters/prod.yaml`"), "{messages:?}");
 }
 
 #[test]
@@ -102,37 +103,44 @@ fn t199_what_argo_cd_would_change_is_named() {
         ("patches: [{target: {kind: EdgeImageSet}, patch: '[]'}]", "patches"),
         ("components: [../rename]", "components"),
     ] {
-        let said = of(&argo_cd(&format!("    path: over\n    kustomize:\n      {fields}\n")));
+        let messages = of(&argo_cd(&format!("    path: over\n    kustomize:\n      {fields}\n")));
         let expected = format!(
             "clusters/prod.yaml: the Argo CD Application argocd/images would change the sets of base/set.yaml by \
              source.kustomize.{named} if it renders this repository, and krs reads sets as they are. Render it with \
              `argocd app manifests images`{PIPE}"
         );
-        assert_eq!(said, [expected], "{fields}");
+        assert_eq!(messages, [expected], "{fields}");
     }
     let many = argo_cd("").replace("source:", "sources:").replace("    repoURL", "  - repoURL")
         + "  - {path: over, kustomize: {nameSuffix: -x}}\n";
-    let said = of(&many);
-    assert_eq!(said.len(), 1);
-    assert!(said[0].contains("by sources[].kustomize.nameSuffix"), "{said:?}");
+    let messages = of(&many);
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].contains("by sources[].kustomize.nameSuffix"), "{messages:?}");
     let list = "kind: List\nitems:\n- apiVersion: argoproj.io/v1alpha1\n  kind: ApplicationSet\n  metadata: {name: all}\n  spec: \
                 {template: {spec: {source: {path: over, kustomize: {namePrefix: x-}}}}}\n";
-    let said = of(list);
-    assert_eq!(said.len(), 1);
-    assert!(said[0].contains("the Argo CD ApplicationSet all would change"), "{said:?}");
-    assert!(said[0].contains("Render each of its Applications"), "{said:?}");
+    let messages = of(list);
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].contains("the Argo CD ApplicationSet all would change"), "{messages:?}");
+    assert!(messages[0].contains("Render each of its Applications"), "{messages:?}");
 }
 
 #[test]
 fn t199_images_of_the_sets_that_workloads_get_from_elsewhere_are_named() {
     let expected = "replaces quay.io/base in workloads by `images`, and not in the sets of base/set.yaml; the bundle carries the images \
                     that the sets list";
-    let said = of(&flux("  path: ./over\n  images: [{name: quay.io/base, newTag: '2'}, {name: nginx}]\n"));
-    assert_eq!(said, [format!("clusters/prod.yaml: the Flux Kustomization flux-system/images {expected}")]);
+    let messages =
+        of(&flux("  path: ./over\n  images: [{name: quay.io/base, newTag: '2'}, {name: nginx}]\n"));
+    assert_eq!(
+        messages,
+        [format!("clusters/prod.yaml: the Flux Kustomization flux-system/images {expected}")]
+    );
     for image in ["quay.io/base:2", "quay.io/base=mirror.local:5000/base:2"] {
-        let said =
+        let messages =
             of(&argo_cd(&format!("    path: over\n    kustomize: {{images: ['{image}', 'nginx:1']}}\n")));
-        assert_eq!(said, [format!("clusters/prod.yaml: the Argo CD Application argocd/images {expected}")]);
+        assert_eq!(
+            messages,
+            [format!("clusters/prod.yaml: the Argo CD Application argocd/images {expected}")]
+        );
     }
 }
 
@@ -189,8 +197,9 @@ fn t199_resources_beside_the_folder_that_is_read_count_too() {
 #[test]
 fn t199_many_resources_are_counted() {
     let one = flux("  path: ./sites\n  namePrefix: x-\n");
-    let said = of(&vec![one; 13].join("---\n"));
-    assert_eq!(said.len(), 10);
-    let last = said.iter().find(|line| line.contains("3 more resources of Flux or Argo CD do so")).unwrap();
+    let messages = of(&vec![one; 13].join("---\n"));
+    assert_eq!(messages.len(), 10);
+    let last =
+        messages.iter().find(|line| line.contains("3 more resources of Flux or Argo CD do so")).unwrap();
     assert!(last.ends_with(PIPE), "{last}");
 }

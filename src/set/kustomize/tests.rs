@@ -28,7 +28,7 @@ pub(super) fn with<T>(files: &[(&str, &str)], run: impl FnOnce(Utf8PathBuf) -> T
 }
 
 /// The warnings, with the folder's own path taken out.
-pub(super) fn said(loaded: &LoadedSets, folder: &Utf8PathBuf) -> Vec<String> {
+pub(super) fn messages(loaded: &LoadedSets, folder: &Utf8PathBuf) -> Vec<String> {
     let line = |warning: &crate::set::Warning| format!("{}: {}", warning.file, warning.message);
     loaded.warnings.iter().map(line).map(|line| line.replace(folder.as_str(), "DIR")).collect()
 }
@@ -42,7 +42,7 @@ fn of_overlay(kustomization: &str) -> Vec<String> {
         ("app/deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\n"),
         ("over/kustomization.yaml", kustomization),
     ];
-    with(&files, |folder| said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder))
+    with(&files, |folder| messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder))
 }
 
 #[test]
@@ -64,24 +64,24 @@ fn t108_what_would_change_a_set_is_named_with_the_command_that_renders_it() {
         ("transformers", "transformers: [t.yaml]"),
         ("configurations", "configurations: [c.yaml]"),
     ] {
-        let said = of_overlay(&format!("resources: [../base]\n{text}\n"));
+        let messages = of_overlay(&format!("resources: [../base]\n{text}\n"));
         let expected = format!(
             "over/kustomization.yaml: {field} would change the sets of base/set.yaml, and krs reads sets as they are. \
              Render it with `kustomize build DIR/over`, and pipe that into this command, with `-` in place of the folder"
         );
-        assert_eq!(said, [expected], "{text}");
+        assert_eq!(messages, [expected], "{text}");
     }
-    let said = of_overlay("resources: [../base]\nnamePrefix: x-\nnamespace: shop\n");
-    assert!(said[0].contains("namePrefix, namespace would change"), "{said:?}");
+    let messages = of_overlay("resources: [../base]\nnamePrefix: x-\nnamespace: shop\n");
+    assert!(messages[0].contains("namePrefix, namespace would change"), "{messages:?}");
 }
 
 #[test]
 fn t108_images_are_replaced_in_workloads_and_not_in_sets() {
-    let said =
+    let messages =
         of_overlay("resources: [../base]\nimages: [{name: quay.io/base, newTag: '2'}, {name: nginx}]\n");
     let expected = "over/kustomization.yaml: replaces quay.io/base in workloads by `images`, and not in the sets of base/set.yaml; \
                     the bundle carries the images that the sets list";
-    assert_eq!(said, [expected]);
+    assert_eq!(messages, [expected]);
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn t108_what_cannot_touch_a_set_says_nothing() {
         "resources:\nimages: [7]\n---\nnamePrefix: only the first document counts\n".to_owned(),
         "# empty\n".to_owned(),
     ] {
-        let said = of_overlay(&text);
+        let messages = of_overlay(&text);
         // A patch that is for a set says so itself, whether or not there is such a set.
         let expected = usize::from(text.contains("name: other"));
-        assert_eq!(said.len(), expected, "{text}: {said:?}");
+        assert_eq!(messages.len(), expected, "{text}: {messages:?}");
     }
     let same = [
         ("kustomization.yaml", "namespace: shop\nresources: [a.yaml]\n"),
@@ -123,7 +123,7 @@ fn t108_a_patch_in_a_file_is_named_where_it_lies() {
     with(&files, |folder| {
         let loaded = load(std::slice::from_ref(&folder), None).unwrap();
         assert_eq!(
-            said(&loaded, &folder),
+            messages(&loaded, &folder),
             [
                 "over/it's/add.yaml: holds a set and was skipped: it is a Kustomize patch (listed in kustomization.yaml). \
               Render it with `kustomize build 'DIR/over/it'\\''s'`, and pipe that into this command, with `-` in place of the folder"
@@ -151,13 +151,13 @@ fn t108_what_is_taken_from_elsewhere_is_named() {
         ),
     ];
     with(&files, |folder| {
-        let over = said(&load(&[folder.join("over")], None).unwrap(), &folder);
+        let over = messages(&load(&[folder.join("over")], None).unwrap(), &folder);
         let expected = format!(
             "kustomization.yaml: may take sets from ../base, where set.yaml holds a set that is not read; {shown} (krs fetches no \
              manifests). Render it with `kustomize build DIR/over`, and pipe that into this command, with `-` in place of the folder"
         );
         assert_eq!(over, [expected]);
-        let all = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
+        let all = messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
         assert_eq!(all.len(), 1);
         assert!(all[0].contains(&format!("may take sets from {shown}")), "{all:?}");
     });
@@ -174,9 +174,9 @@ fn t108_components_change_what_those_who_use_them_gather() {
         ("unused/kustomization.yaml", "kind: Component\nnamePrefix: x-\n"),
     ];
     with(&files, |folder| {
-        let said = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].starts_with(
+        let messages = messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(messages[0].starts_with(
             "more/kustomization.yaml: patches, namePrefix would change the sets of base/set.yaml"
         ));
     });
@@ -192,7 +192,7 @@ fn beside(kustomization: &str, more: &[(&str, &str)]) -> Vec<String> {
         ("over/kustomization.yaml", kustomization),
     ];
     with(&[&files, more].concat(), |folder| {
-        said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder)
+        messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder)
     })
 }
 
@@ -231,10 +231,10 @@ fn t125_what_may_hold_sets_and_is_not_read_is_named() {
         ("in/kustomization.yaml", "resources: [../outside]\n"),
     ];
     with(&files, |folder| {
-        let said = said(&load(&[folder.join("in")], None).unwrap(), &folder);
-        assert_eq!(said.len(), 1);
+        let messages = messages(&load(&[folder.join("in")], None).unwrap(), &folder);
+        assert_eq!(messages.len(), 1);
         let from = "kustomization.yaml: may take sets from ../outside, which takes manifests from generators";
-        assert!(said[0].starts_with(from), "{said:?}");
+        assert!(messages[0].starts_with(from), "{messages:?}");
     });
 }
 
@@ -246,9 +246,9 @@ fn t125_charts_that_are_read_are_no_unknown_ones() {
     ];
     assert_eq!(beside("helmCharts: [{name: shop}]", &chart), [""; 0]);
     let template = [("over/charts/shop/templates/s.yaml", "kind: EdgeImageSet\n")];
-    let said = beside("helmCharts: [{name: shop}]", &[&chart[..], &template].concat());
-    assert_eq!(said.len(), 1);
-    assert!(said[0].contains("is a template of a Helm chart"), "{said:?}");
+    let messages = beside("helmCharts: [{name: shop}]", &[&chart[..], &template].concat());
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].contains("is a template of a Helm chart"), "{messages:?}");
 }
 
 #[test]
@@ -281,19 +281,19 @@ fn t125_what_is_missing_or_unreadable_is_named_once_with_a_count() {
     ] {
         assert_eq!(of(text), [format!("over/kustomization.yaml: {reason}; {unknown}")]);
     }
-    let said = beside("[", &[("a/kustomization.yaml", "["), ("b/Kustomization", "7")]);
+    let messages = beside("[", &[("a/kustomization.yaml", "["), ("b/Kustomization", "7")]);
     assert_eq!(
-        said,
+        messages,
         [format!(
             "a/kustomization.yaml: is not valid YAML, or too large (line 1); {unknown}. 2 more kustomizations cannot be read"
         )]
     );
     let remote = "resources: [https://a.example/x.yaml, https://b.example/y.yaml]";
-    let said = beside(remote, &[("a/kustomization.yaml", remote), ("z/kustomization.yaml", remote)]);
-    assert_eq!(said.len(), 1);
+    let messages = beside(remote, &[("a/kustomization.yaml", remote), ("z/kustomization.yaml", remote)]);
+    assert_eq!(messages.len(), 1);
     let first = "a/kustomization.yaml: may take sets from https://a.example/x.yaml (krs fetches no manifests); \
                  https://b.example/y.yaml (krs fetches no manifests), and 2 more kustomizations take manifests from elsewhere. ";
-    assert!(said[0].starts_with(first), "{said:?}");
+    assert!(messages[0].starts_with(first), "{messages:?}");
 }
 
 #[test]
@@ -307,9 +307,12 @@ fn t125_files_outside_are_searched_completely_up_to_a_limit() {
         ("large.yaml", large.as_str()),
     ];
     with(&files, |folder| {
-        let said = said(&load(&[folder.join("in")], None).unwrap(), &folder);
-        assert_eq!(said.len(), 1);
-        assert!(said[0].contains("../large.yaml, where large.yaml holds a set that is not read"), "{said:?}");
+        let messages = messages(&load(&[folder.join("in")], None).unwrap(), &folder);
+        assert_eq!(messages.len(), 1);
+        assert!(
+            messages[0].contains("../large.yaml, where large.yaml holds a set that is not read"),
+            "{messages:?}"
+        );
     });
     let resources = |count: usize| {
         let list = (0..count).map(|n| format!("- ../many/{n}.yaml\n")).collect::<String>();
@@ -321,11 +324,14 @@ fn t125_files_outside_are_searched_completely_up_to_a_limit() {
         let list = resources(count);
         let files = [&many[..], &[("in/own.yaml", own.as_str()), ("in/kustomization.yaml", &list)]].concat();
         with(&files, |folder| {
-            let alone = said(&load(&[folder.join("in")], None).unwrap(), &folder);
+            let alone = messages(&load(&[folder.join("in")], None).unwrap(), &folder);
             assert_eq!(alone.len(), usize::from(limited), "{alone:?}");
-            assert!(alone.iter().all(|said| said.contains("searched 2000 files and folders")), "{alone:?}");
+            assert!(
+                alone.iter().all(|messages| messages.contains("searched 2000 files and folders")),
+                "{alone:?}"
+            );
             // What is read is not searched again.
-            assert_eq!(said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder), [""; 0]);
+            assert_eq!(messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder), [""; 0]);
         });
     }
 }
@@ -343,9 +349,12 @@ fn t125_links_and_pipes_are_met_as_kustomize_meets_them() {
         symlink("real.yaml", folder.join("over/kustomization.yaml")).unwrap();
         let made = std::process::Command::new("mkfifo").arg(folder.join("over/pipe")).status().unwrap();
         assert!(made.success());
-        let said = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
-        assert_eq!(said.len(), 1);
-        assert!(said[0].starts_with("over/kustomization.yaml: namePrefix would change the sets"), "{said:?}");
+        let messages = messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
+        assert_eq!(messages.len(), 1);
+        assert!(
+            messages[0].starts_with("over/kustomization.yaml: namePrefix would change the sets"),
+            "{messages:?}"
+        );
     });
 }
 
@@ -358,26 +367,28 @@ fn t84_the_new_warnings_are_safe_to_show() {
     let (name, add) = (format!("{odd}/kustomization.yaml"), format!("{odd}/add.yaml"));
     let files = [("a/own.yaml", &*set("own", None)), (&*name, kustomization), (&*add, patch)];
     with(&files, |folder| {
-        let said = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
-        assert_eq!(said.len(), 3, "{said:?}");
+        let messages = messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
+        assert_eq!(messages.len(), 3, "{messages:?}");
         let shown = "o\\u{1b}[31m\\u{202e}";
-        for line in &said {
+        for line in &messages {
             assert!(line.starts_with(shown), "{line}");
             assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
         }
         // No command can be typed for such a folder.
         let none = "Render it with `kustomize build`, once it is renamed: its path has characters that cannot be shown";
-        assert_eq!(said.iter().filter(|line| line.ends_with(none)).count(), 2, "{said:?}");
-        assert!(said.iter().any(|line| line.contains("https://e\\u{202e}.example/\\u{1b}[31m (krs fetches")));
-        assert!(said.iter().any(|line| line.contains("lists \\u{1b}[31m, which does not exist")));
+        assert_eq!(messages.iter().filter(|line| line.ends_with(none)).count(), 2, "{messages:?}");
+        assert!(
+            messages.iter().any(|line| line.contains("https://e\\u{202e}.example/\\u{1b}[31m (krs fetches"))
+        );
+        assert!(messages.iter().any(|line| line.contains("lists \\u{1b}[31m, which does not exist")));
     });
     let hidden = [("a.yaml", &*set("a", None)), (".\u{1b}/b.yaml", &*set("b", None))];
     with(&hidden, |folder| {
-        let said = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
-        assert_eq!(said.len(), 1);
+        let messages = messages(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
+        assert_eq!(messages.len(), 1);
         assert!(
-            said[0].ends_with("To read it, rename it: its path has characters that cannot be shown"),
-            "{said:?}"
+            messages[0].ends_with("To read it, rename it: its path has characters that cannot be shown"),
+            "{messages:?}"
         );
     });
 }

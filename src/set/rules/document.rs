@@ -28,7 +28,7 @@ pub fn check(document: &[u8], file: &str) -> Result<CheckedSet, SetError> {
         return Err(too_large(file, document.len()));
     }
     let text = std::str::from_utf8(document).map_err(|_| SetError::file(file, "is not UTF-8"))?;
-    let piece = Piece::whole(text);
+    let piece = Piece::full(text);
     let outline = outline(text).map_err(|(position, message)| piece.error(file, position, message))?;
     match classify(&outline.header) {
         DocumentKind::Set => {}

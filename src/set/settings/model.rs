@@ -83,7 +83,7 @@ impl Settings {
 
     /// An error about a setting.
     pub fn error<T>(&self, setting: &Setting<T>, message: &str) -> SetError {
-        Piece::whole(&self.text).error(&self.file, setting.position, message.to_owned()).rule(SETTINGS)
+        Piece::full(&self.text).error(&self.file, setting.position, message.to_owned()).rule(SETTINGS)
     }
 
     /// Whether both files say the same.

@@ -88,9 +88,9 @@ fn t85_links_are_followed_only_below_the_root() {
     symlink("../out/x.yaml", root.join("up.yaml")).unwrap();
     symlink("gone", root.join("gone.yaml")).unwrap();
     let errors = load(&[path.join("in")], None).unwrap_err().0;
-    let said = errors.iter().map(|error| format!("{} {}", error.file, error.message)).collect::<Vec<_>>();
+    let messages = errors.iter().map(|error| format!("{} {}", error.file, error.message)).collect::<Vec<_>>();
     assert_eq!(
-        said,
+        messages,
         [
             "gone.yaml is a symbolic link to a file that does not exist",
             "up is a symbolic link that leaves the folder that is read",

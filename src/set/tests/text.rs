@@ -157,15 +157,15 @@ fn t85_invisible_characters_are_named() {
         ),
         (format!("docker.io/nginx:1.25 @{D1}"), "has a blank (U+0020) behind `docker.io/nginx:1.25`"),
     ] {
-        let said = fault(&nginx(), &put);
-        assert!(said.contains(message), "{said}");
+        let error = fault(&nginx(), &put);
+        assert!(error.contains(message), "{error}");
     }
-    let said = fault("edge.local:5000", "edge.local:5000\u{a0}");
-    assert!(said.contains("the value ends with a no-break space"), "{said}");
-    let said = fault("  name: shop", "\u{a0}\u{a0}name: shop");
+    let error = fault("edge.local:5000", "edge.local:5000\u{a0}");
+    assert!(error.contains("the value ends with a no-break space"), "{error}");
+    let error = fault("  name: shop", "\u{a0}\u{a0}name: shop");
     assert!(
-        said.starts_with("sets/shop.yaml:4:1: the line is indented with a no-break space (U+00A0)"),
-        "{said}"
+        error.starts_with("sets/shop.yaml:4:1: the line is indented with a no-break space (U+00A0)"),
+        "{error}"
     );
 }
 

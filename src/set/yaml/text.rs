@@ -45,7 +45,7 @@ impl<'a> Piece<'a> {
     }
 
     /// A text that is one YAML document.
-    pub(in crate::set) fn whole(text: &'a str) -> Self {
+    pub(in crate::set) fn full(text: &'a str) -> Self {
         Self::new(text, 1, 0)
     }
 

@@ -73,19 +73,20 @@ pub async fn resolve_most(
     progress: &Arc<dyn Progress>,
 ) -> (Resolved, ImageErrors) {
     progress.begin(Activity::Resolve, merged.images.len() as u64);
-    let asked = &options;
+    let options = &options;
     let local =
-        |source: &Arc<LocalSource>| LookUp::new(ImageSource::Local(Arc::clone(source)), &asked.referrers);
-    let local = &asked.sources.iter().map(local).collect::<Vec<_>>();
+        |source: &Arc<LocalSource>| LookUp::new(ImageSource::Local(Arc::clone(source)), &options.referrers);
+    let local = &options.sources.iter().map(local).collect::<Vec<_>>();
     let mut look_ups = HashMap::new();
     let mut source_remarks = Vec::new();
     let mut choices = Vec::with_capacity(merged.images.len());
     for image in &merged.images {
         let Reference { registry, repository, .. } = &image.reference;
-        let look_up =
-            || LookUp::new(ImageSource::Registry(client.repository(registry, repository)), &asked.referrers);
+        let look_up = || {
+            LookUp::new(ImageSource::Registry(client.repository(registry, repository)), &options.referrers)
+        };
         look_ups.entry((registry, repository)).or_insert_with(look_up);
-        let mut choice = sources::choose(&asked.sources, &image.reference);
+        let mut choice = sources::choose(&options.sources, &image.reference);
         if let Ok(choice) = &mut choice {
             source_remarks.append(&mut choice.remarks);
         }
@@ -102,7 +103,7 @@ pub async fn resolve_most(
                     Some((look_up, digest)) => (look_up, Some(digest)),
                     None => (in_registry, None),
                 };
-                let resolved = resolve_image(look_up, image, digest, asked).await;
+                let resolved = resolve_image(look_up, image, digest, options).await;
                 let mut resolved = resolved.map_err(|error| error.with_others(others))?;
                 resolved.0.source = source.map(|(index, _)| index);
                 Ok(resolved)

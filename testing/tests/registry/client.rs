@@ -13,7 +13,7 @@ pub struct Answer {
     headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     /// Whether the body was as long as the headers promised (or ended with the connection where they did not).
-    pub whole: bool,
+    pub is_complete: bool,
 }
 
 impl Answer {
@@ -66,17 +66,17 @@ fn read(method: &str, mut stream: BufReader<TcpStream>) -> Option<Answer> {
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.push((name.to_ascii_lowercase(), value.to_owned()));
     }
-    let mut answer = Answer { status, headers, body: Vec::new(), whole: true };
+    let mut answer = Answer { status, headers, body: Vec::new(), is_complete: true };
     if method == "HEAD" {
         return Some(answer);
     }
     if answer.header("transfer-encoding") == Some("chunked") {
-        answer.whole = chunked(&mut stream, &mut answer.body).is_some();
+        answer.is_complete = chunked(&mut stream, &mut answer.body).is_some();
         return Some(answer);
     }
     let length = answer.header("content-length").map(|length| length.parse::<u64>().expect("a number"));
     let ended = stream.take(length.unwrap_or(u64::MAX)).read_to_end(&mut answer.body).is_ok();
-    answer.whole = ended && length.is_none_or(|length| length == answer.body.len() as u64);
+    answer.is_complete = ended && length.is_none_or(|length| length == answer.body.len() as u64);
     Some(answer)
 }
 

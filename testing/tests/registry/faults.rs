@@ -38,7 +38,7 @@ impl Case {
     /// After the fault all is well.
     fn and_then_sound(&self) {
         let answer = self.get();
-        assert!(answer.whole && answer.body == self.bytes && answer.status == 200);
+        assert!(answer.is_complete && answer.body == self.bytes && answer.status == 200);
     }
 }
 
@@ -65,7 +65,7 @@ fn answers_can_be_replaced() {
 fn bodies_can_break_off_end_early_and_lie_about_their_length() {
     let case = Case::new(What::CutAfter(300_000));
     let answer = case.get();
-    assert_eq!((answer.status, answer.whole, answer.body.len()), (200, false, 300_000));
+    assert_eq!((answer.status, answer.is_complete, answer.body.len()), (200, false, 300_000));
     assert_eq!(answer.header("content-length"), Some("700000"));
     assert_eq!(answer.body, case.bytes[..300_000]);
     assert_eq!(case.registry.requests()[0].bytes_out, 300_000);
@@ -73,11 +73,11 @@ fn bodies_can_break_off_end_early_and_lie_about_their_length() {
 
     let case = Case::new(What::CutAfter(0));
     let answer = case.get();
-    assert_eq!((answer.status, answer.whole, answer.body.len()), (200, false, 0));
+    assert_eq!((answer.status, answer.is_complete, answer.body.len()), (200, false, 0));
 
     let case = Case::new(What::Truncate(300_000));
     let answer = case.get();
-    assert_eq!((answer.whole, answer.body.len()), (true, 300_000));
+    assert_eq!((answer.is_complete, answer.body.len()), (true, 300_000));
 
     let case = Case::new(What::LyingLength(12));
     assert_eq!(case.ask("HEAD", &[]).unwrap().header("content-length"), Some("12"));
@@ -85,7 +85,7 @@ fn bodies_can_break_off_end_early_and_lie_about_their_length() {
 
     let case = Case::new(What::LyingLength(SIZE as u64 + 5));
     let answer = case.get();
-    assert_eq!((answer.whole, answer.body.len()), (false, SIZE));
+    assert_eq!((answer.is_complete, answer.body.len()), (false, SIZE));
 }
 
 #[test]
@@ -93,13 +93,13 @@ fn bodies_can_be_wrong_endless_and_slow() {
     let case = Case::new(What::WrongBytes);
     let answer = case.get();
     let differ = answer.body.iter().zip(&case.bytes).filter(|(a, b)| a != b).count();
-    assert_eq!((answer.whole, answer.body.len(), differ), (true, SIZE, 1));
+    assert_eq!((answer.is_complete, answer.body.len(), differ), (true, SIZE, 1));
     case.and_then_sound();
 
     let case = Case::new(What::Endless);
     let answer = case.get();
     assert_eq!(answer.header("content-length"), None);
-    assert!(!answer.whole && answer.body.len() >= 4 << 20 && answer.body.starts_with(&case.bytes));
+    assert!(!answer.is_complete && answer.body.len() >= 4 << 20 && answer.body.starts_with(&case.bytes));
 
     for what in [What::Stall(1000, Duration::from_millis(300)), What::Delay(Duration::from_millis(300))] {
         let case = Case::new(what);
@@ -116,8 +116,8 @@ fn headers_can_lie() {
     assert_eq!(case.ask("GET", &[("Range", "bytes=5-")]).unwrap().status, 206);
 
     let case = Case::new(What::WrongDigestHeader);
-    let said = case.get().header("docker-content-digest").unwrap().parse::<Digest>().unwrap();
-    assert_ne!(said, Digest::of(&case.bytes));
+    let header_digest = case.get().header("docker-content-digest").unwrap().parse::<Digest>().unwrap();
+    assert_ne!(header_digest, Digest::of(&case.bytes));
 
     let registry = Registry::start(Options::default());
     let on = Matcher::any().method("POST");

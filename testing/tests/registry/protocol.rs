@@ -80,8 +80,8 @@ fn ranges_are_served_from_memory_and_from_files() {
     }
     let without = Registry::start(Options { ranges: false, ..Options::default() });
     let path = format!("/v2/app/blobs/{}", without.put_blob("app", b"0123456789"));
-    let whole = ask(&without, "GET", &path, &[("Range", "bytes=3-")], b"");
-    assert_eq!((whole.status, whole.body.as_slice()), (200, &b"0123456789"[..]));
+    let complete = ask(&without, "GET", &path, &[("Range", "bytes=3-")], b"");
+    assert_eq!((complete.status, complete.body.as_slice()), (200, &b"0123456789"[..]));
 }
 
 #[test]

@@ -37,9 +37,9 @@ fn t09_names_outside_of_the_archive_are_refused_and_never_skipped() {
         for archive in inserted(&entry) {
             refused(&archive, ErrorKind::Corrupt);
         }
-        let whole = entries(&sample().unsigned);
-        for at in 0..whole.len() {
-            let mut changed = whole.clone();
+        let original = entries(&sample().unsigned);
+        for at in 0..original.len() {
+            let mut changed = original.clone();
             changed[at].rename(name);
             refused(&tarred(&changed), ErrorKind::Corrupt);
         }
@@ -69,10 +69,10 @@ fn t15_a_pax_size_that_differs_from_the_header_is_refused() {
         }
     }
     // The other half of the trick: the header itself says another size than the manifest.
-    let whole = entries(&sample().unsigned);
-    for at in 0..whole.len() {
+    let original = entries(&sample().unsigned);
+    for at in 0..original.len() {
         for size in [0, 1, 511, 513, 8 << 30] {
-            let mut changed = whole.clone();
+            let mut changed = original.clone();
             if changed[at].content.len() as u64 == size {
                 continue;
             }
@@ -105,8 +105,8 @@ fn t16_malformed_extensions_are_refused_and_never_skipped() {
 
 #[test]
 fn t17_an_entry_that_stands_twice_is_refused_whatever_it_holds() {
-    let whole = entries(&sample().unsigned);
-    for entry in &whole {
+    let original = entries(&sample().unsigned);
+    for entry in &original {
         let mut other = entry.clone();
         other.content.iter_mut().for_each(|byte| *byte ^= 1);
         for archive in inserted(entry).into_iter().chain(inserted(&other)) {
@@ -124,10 +124,10 @@ fn t17_an_entry_that_stands_twice_is_refused_whatever_it_holds() {
 
 #[test]
 fn t18_names_that_differ_only_in_case_are_refused() {
-    let whole = entries(&sample().unsigned);
-    for (at, entry) in whole.iter().enumerate() {
+    let original = entries(&sample().unsigned);
+    for (at, entry) in original.iter().enumerate() {
         let upper = entry.name().to_uppercase();
-        let mut changed = whole.clone();
+        let mut changed = original.clone();
         changed[at].rename(upper.as_bytes());
         refused(&tarred(&changed), ErrorKind::Corrupt);
         let beside = Entry::file(&upper, &entry.content);
@@ -137,10 +137,10 @@ fn t18_names_that_differ_only_in_case_are_refused() {
 
 #[test]
 fn t19_whatever_follows_the_end_is_refused() {
-    let whole = &sample().unsigned;
+    let original = &sample().unsigned;
     let entry = tarred(&[Entry::file("index.json", b"{}")]);
-    for more in [&[0][..], &[0; 512], &[0; 10_240], b"text", &entry, whole] {
-        let error = refused(&[whole, more].concat(), ErrorKind::Corrupt);
+    for more in [&[0][..], &[0; 512], &[0; 10_240], b"text", &entry, original] {
+        let error = refused(&[original, more].concat(), ErrorKind::Corrupt);
         assert!(matches!(error, BundleError::Trailing { .. }), "{error}");
         assert!(error.to_string().contains(&format!("{} more than expected", more.len())), "{error}");
     }
@@ -148,9 +148,9 @@ fn t19_whatever_follows_the_end_is_refused() {
 
 #[test]
 fn t20_an_archive_that_was_cut_anywhere_is_incomplete_and_the_first_missing_part_is_named() {
-    let whole = &sample().unsigned;
+    let original = &sample().unsigned;
     let mut at = 0;
-    for entry in entries(whole) {
+    for entry in entries(original) {
         let (content, end) = (at + 512, at + 512 + entry.content.len());
         let next = end.div_ceil(512) * 512;
         for cut in [at, at + 1, at + 511, content, content + entry.content.len() / 2, end, next - 1] {
@@ -158,7 +158,7 @@ fn t20_an_archive_that_was_cut_anywhere_is_incomplete_and_the_first_missing_part
             if cut == 0 || cut >= next {
                 continue;
             }
-            let error = refused(&whole[..cut], ErrorKind::Incomplete);
+            let error = refused(&original[..cut], ErrorKind::Incomplete);
             assert!(matches!(error, BundleError::Incomplete { .. }), "{error}");
             if entry.name().starts_with("blobs/") {
                 assert!(error.to_string().contains(&entry.name()), "cut at {cut}: {error}");
@@ -167,7 +167,7 @@ fn t20_an_archive_that_was_cut_anywhere_is_incomplete_and_the_first_missing_part
         at = next;
     }
     for cut in [at, at + 511, at + 512, at + 1023] {
-        let error = refused(&whole[..cut], ErrorKind::Incomplete);
+        let error = refused(&original[..cut], ErrorKind::Incomplete);
         assert!(error.to_string().contains("its end"), "{error}");
     }
 }
@@ -281,15 +281,15 @@ fn t40_any_path_will_do() {
 
 #[test]
 fn t41_an_edited_index_is_refused() {
-    let whole = entries(&sample().unsigned);
-    let at = whole.iter().position(|entry| entry.name() == "index.json").unwrap();
-    let text = String::from_utf8(whole[at].content.clone()).unwrap();
+    let original = entries(&sample().unsigned);
+    let at = original.iter().position(|entry| entry.name() == "index.json").unwrap();
+    let text = String::from_utf8(original[at].content.clone()).unwrap();
     let other = Digest::of(b"other");
     let digest = Parts::new(1).manifest.images[0].digest;
     for edited in [text.replace(&digest.to_string(), &other.to_string()), text.replace("quay.io", "evil.io")]
     {
         assert_ne!(edited, text);
-        let mut changed = whole.clone();
+        let mut changed = original.clone();
         changed[at].content = edited.into_bytes();
         let error = refused(&tarred(&changed), ErrorKind::Corrupt);
         assert!(matches!(&error, BundleError::Damaged { part, .. } if part == "index.json"), "{error}");
@@ -298,14 +298,14 @@ fn t41_an_edited_index_is_refused() {
 
 #[test]
 fn t46_a_second_entry_with_the_same_name_in_the_index_is_refused() {
-    let whole = entries(&sample().unsigned);
-    let at = whole.iter().position(|entry| entry.name() == "index.json").unwrap();
-    let mut index = serde_json::from_slice::<serde_json::Value>(&whole[at].content).unwrap();
+    let original = entries(&sample().unsigned);
+    let at = original.iter().position(|entry| entry.name() == "index.json").unwrap();
+    let mut index = serde_json::from_slice::<serde_json::Value>(&original[at].content).unwrap();
     let list = index["manifests"].as_array_mut().unwrap();
     let mut second = list[0].clone();
     second["digest"] = Digest::of(b"other").to_string().into();
     list.insert(0, second);
-    let mut changed = whole;
+    let mut changed = original;
     changed[at] = Entry::file("index.json", &serde_json::to_vec(&index).unwrap());
     refused(&tarred(&changed), ErrorKind::Corrupt);
 }

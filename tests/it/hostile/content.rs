@@ -51,16 +51,16 @@ fn t43_a_manifest_that_is_also_an_index_is_refused() {
     let child = descriptor(OCI_MANIFEST, &manifest, "");
     let both = both.replacen('{', &format!(r#"{{"manifests":[{child}],"#), 1);
     for media_type in [OCI_INDEX, OCI_MANIFEST] {
-        let said = refused_image(media_type, both.as_bytes(), &[&manifest, b"{}", &layer]);
-        assert!(said.contains("ambiguous"), "{said}");
+        let message = refused_image(media_type, both.as_bytes(), &[&manifest, b"{}", &layer]);
+        assert!(message.contains("ambiguous"), "{message}");
     }
     let typed = |own: &str| {
         let text = String::from_utf8(manifest.clone()).unwrap();
         text.replacen('{', &format!(r#"{{"mediaType":"{own}","#), 1).into_bytes()
     };
     for (said_to_be, is) in [(OCI_MANIFEST, OCI_INDEX), (OCI_MANIFEST, DOCKER_MANIFEST)] {
-        let said = refused_image(said_to_be, &typed(is), &[b"{}", &layer]);
-        assert!(said.contains("the manifest itself says"), "{said}");
+        let message = refused_image(said_to_be, &typed(is), &[b"{}", &layer]);
+        assert!(message.contains("the manifest itself says"), "{message}");
     }
     refused_image(OCI_INDEX, &manifest, &[b"{}", &layer]);
     accepted(OCI_MANIFEST, &typed(OCI_MANIFEST), &[b"{}", &layer]);
@@ -168,8 +168,8 @@ fn t52_large_manifests_and_many_layers_have_clear_limits() {
     accepted(OCI_MANIFEST, &image(&layers), &others);
 
     let same = vec![noise(10, 1); oci::MAX_ENTRIES + 1];
-    let said = refused_image(OCI_MANIFEST, &image(&same), &[b"{}", &same[0]]);
-    assert!(said.contains("4097 entries, more than the 4096 that are accepted"), "{said}");
+    let message = refused_image(OCI_MANIFEST, &image(&same), &[b"{}", &same[0]]);
+    assert!(message.contains("4097 entries, more than the 4096 that are accepted"), "{message}");
 
     let padding = " ".repeat(4 << 20);
     let large = String::from_utf8(image(&layers[..1])).unwrap().replacen('{', &format!("{{{padding}"), 1);

@@ -35,32 +35,32 @@ enum Damage {
 
 impl Damage {
     /// The damaged archive; `None` if the damage changes nothing.
-    fn apply(&self, whole: &[u8]) -> Option<Vec<u8>> {
-        let mut bytes = whole.to_vec();
-        let block = |n: usize| n % (whole.len() / 512) * 512;
+    fn apply(&self, original: &[u8]) -> Option<Vec<u8>> {
+        let mut bytes = original.to_vec();
+        let block = |n: usize| n % (original.len() / 512) * 512;
         match self {
-            Self::Flip { at, bit } => bytes[at % whole.len()] ^= 1 << (bit % 8),
-            Self::Cut { at } => bytes.truncate(at % whole.len()),
+            Self::Flip { at, bit } => bytes[at % original.len()] ^= 1 << (bit % 8),
+            Self::Cut { at } => bytes.truncate(at % original.len()),
             Self::Append { bytes: more } => bytes.extend(more),
             Self::Swap { one, other } => {
                 let (one, other) = (block(*one), block(*other));
-                bytes[one..one + 512].copy_from_slice(&whole[other..other + 512]);
-                bytes[other..other + 512].copy_from_slice(&whole[one..one + 512]);
+                bytes[one..one + 512].copy_from_slice(&original[other..other + 512]);
+                bytes[other..other + 512].copy_from_slice(&original[one..one + 512]);
             }
             Self::Zero { at, length } => {
-                let at = at % whole.len();
-                let end = (at + length).min(whole.len());
+                let at = at % original.len();
+                let end = (at + length).min(original.len());
                 bytes[at..end].fill(0);
             }
             Self::Duplicate { at } => {
-                let copy = whole[block(*at)..block(*at) + 512].to_vec();
+                let copy = original[block(*at)..block(*at) + 512].to_vec();
                 bytes.splice(block(*at)..block(*at), copy);
             }
             Self::Drop { at } => {
                 bytes.drain(block(*at)..block(*at) + 512);
             }
         }
-        (bytes != whole).then_some(bytes)
+        (bytes != original).then_some(bytes)
     }
 }
 
@@ -86,8 +86,8 @@ proptest! {
     fn t09_t20_no_damage_to_any_byte_goes_unnoticed(damage in damage(), signed: bool) {
         let sample = sample();
         let trusting = sample.trusting.clone();
-        let (whole, policy) = if signed { (&sample.signed, trusting) } else { (&sample.unsigned, Policy::default()) };
-        let Some(bytes) = damage.apply(whole) else { return Ok(()) };
+        let (original, policy) = if signed { (&sample.signed, trusting) } else { (&sample.unsigned, Policy::default()) };
+        let Some(bytes) = damage.apply(original) else { return Ok(()) };
         let Err(error) = verdict(&bytes, &policy) else { panic!("{damage:?} went unnoticed") };
         let allowed: &[ErrorKind] = match damage {
             Damage::Cut { .. } => &[ErrorKind::Incomplete],
@@ -103,14 +103,14 @@ proptest! {
 #[test]
 fn every_single_byte_before_the_blobs_counts() {
     let sample = sample();
-    for (whole, policy) in [(&sample.unsigned, &Policy::default()), (&sample.signed, &sample.trusting)] {
-        let drive = Drive::with(whole);
+    for (original, policy) in [(&sample.unsigned, &Policy::default()), (&sample.signed, &sample.trusting)] {
+        let drive = Drive::with(original);
         let mut file = fs::OpenOptions::new().write(true).open(&drive.path).unwrap();
         let mut put = |at: usize, byte: u8| {
             file.seek(SeekFrom::Start(at as u64)).unwrap();
             file.write_all(&[byte]).unwrap();
         };
-        for (at, byte) in whole.iter().copied().enumerate().take(sample.blobs_at + 1024) {
+        for (at, byte) in original.iter().copied().enumerate().take(sample.blobs_at + 1024) {
             // The padding behind the signatures is 16 KiB of new lines: every 97th of them will do.
             if byte == b'\n' && at > 4096 && at < sample.sets_at - 1024 && at % 97 != 0 {
                 continue;

@@ -274,13 +274,13 @@ pub(super) fn tarred(entries: &[Entry]) -> Vec<u8> {
 
 /// The archives that `entry` makes when it is put before each of the entries and behind the last.
 pub(super) fn inserted(entry: &Entry) -> Vec<Vec<u8>> {
-    let whole = entries(&sample().unsigned);
+    let original = entries(&sample().unsigned);
     let insert = |at| {
-        let mut entries = whole.clone();
+        let mut entries = original.clone();
         entries.insert(at, entry.clone());
         tarred(&entries)
     };
-    (0..=whole.len()).map(insert).collect()
+    (0..=original.len()).map(insert).collect()
 }
 
 /// A file in a folder of its own.

@@ -40,8 +40,8 @@ fn t01_a_bundle_without_a_signature_is_refused_before_anything_else_is_read() {
 #[test]
 fn t02_an_unknown_key_is_refused_with_both_keys_named() {
     let (parts, (ours, policy), (theirs, _)) = (Parts::new(1), keys(), keys());
-    let whole = parts.signed(&[&theirs]);
-    for bytes in [whole.clone(), only_the_signed_part(&whole)] {
+    let original = parts.signed(&[&theirs]);
+    for bytes in [original.clone(), only_the_signed_part(&original)] {
         let error = against(&bytes, &policy);
         assert!(
             matches!(error, BundleError::Signature { source: SignError::Untrusted { .. }, .. }),

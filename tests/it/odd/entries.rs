@@ -115,8 +115,8 @@ async fn t96_content_in_a_descriptor_is_used_without_asking_and_sent_as_a_blob()
     site.source.delete_blob(&config);
     site.source.clear_requests();
     let (bundle, opened) = site.open("a.krs.tar").await;
-    let asked = site.source.requests();
-    assert!(!asked.iter().any(|request| request.path.contains(&config.to_string())));
+    let requests = site.source.requests();
+    assert!(!requests.iter().any(|request| request.path.contains(&config.to_string())));
     site.push(&bundle, &opened).await.unwrap();
     assert_eq!(site.edge.blob("team/sound", &config).as_deref(), Some(&b"{}"[..]));
 

@@ -151,7 +151,10 @@ fn literals_are_read_without_comments_and_tests() {
     let source = "//! One two.\n/// Three four.\n// five \"six seven\"\n#[error(\"eight nine\")]\nfn f() {\n    g(\"ten \\\n       \
                   eleven\", \"twelve\", 13, 'x', b\"no text\");\n}\n#[cfg(test)]\nmod tests { const A: &str = \"no no\"; }\n";
     let found = literals("f.rs", source).into_iter().map(|(_, line, text)| (line, text)).collect::<Vec<_>>();
-    assert_eq!(found, [(4, "\"eight nine\"".to_owned()), (6, "\"ten eleven\"".to_owned()), (7, "\"twelve\"".to_owned())]);
+    assert_eq!(
+        found,
+        [(4, "\"eight nine\"".to_owned()), (6, "\"ten eleven\"".to_owned()), (7, "\"twelve\"".to_owned())]
+    );
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn files_are_found_where_the_other_tools_keep_them() {
 }
 
 #[cfg(unix)]
-async fn asked(script: &str) -> Result<LookupResult, KeychainError> {
+async fn look_up_with(script: &str) -> Result<LookupResult, KeychainError> {
     let folder = tempfile::tempdir().unwrap();
     let time = Duration::from_millis(if script.contains("sleep") { 300 } else { 20_000 });
     let script = format!("#!/bin/sh\n{script}\n");
@@ -211,16 +211,19 @@ async fn asked(script: &str) -> Result<LookupResult, KeychainError> {
 #[tokio::test]
 async fn t92_helpers_are_asked_and_bad_ones_are_named_but_never_quoted() {
     let good = r#"read -r host; echo "{\"ServerURL\":\"$host\",\"Username\":\"$1-$host\",\"Secret\":\"s\"}""#;
-    let credentials = asked(good).await.unwrap().credentials;
+    let credentials = look_up_with(good).await.unwrap().credentials;
     assert_eq!(
         credentials,
         Some(Credentials::Basic { user: "get-a.example".to_owned(), password: Secret::new("s") })
     );
     let token = r#"echo '{"Username":"<token>","Secret":"t"}'"#;
-    assert_eq!(asked(token).await.unwrap().credentials, Some(Credentials::IdentityToken(Secret::new("t"))));
+    assert_eq!(
+        look_up_with(token).await.unwrap().credentials,
+        Some(Credentials::IdentityToken(Secret::new("t")))
+    );
     let unknown = "echo credentials not found in native keychain; exit 1";
     assert!(
-        matches!(asked(unknown).await.unwrap().credentials, Some(Credentials::Basic { user, .. }) if user == "file")
+        matches!(look_up_with(unknown).await.unwrap().credentials, Some(Credentials::Basic { user, .. }) if user == "file")
     );
     for bad in [
         "echo hunter2",
@@ -229,7 +232,7 @@ async fn t92_helpers_are_asked_and_bad_ones_are_named_but_never_quoted() {
         "echo '{\"Secret\":\"hunter2\"}'",
         "yes hunter2",
     ] {
-        let error = asked(bad).await.unwrap_err();
+        let error = look_up_with(bad).await.unwrap_err();
         let shown = format!("{error} {error:?}");
         assert!(shown.contains("docker-credential-test") && !shown.contains("hunter2"), "{shown}");
     }

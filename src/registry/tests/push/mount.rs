@@ -27,7 +27,7 @@ async fn a_blob_of_another_repository_is_mounted_where_the_registry_can() {
         let outcome = server.repository().push_blob(&digest, 1, source, Some(&from)).await.unwrap();
         assert_eq!((outcome, server.count("POST")), (pushed, posts), "{status}");
         let query = format!("?mount=sha256%3A{}&from=other%2Fapp", digest.hex());
-        assert!(server.seen()[0].path.ends_with(&query), "{:?}", server.seen()[0]);
+        assert!(server.requests()[0].path.ends_with(&query), "{:?}", server.requests()[0]);
     }
 }
 
@@ -70,7 +70,7 @@ async fn t101_nothing_is_mounted_across_two_credentials() {
         let source = Arc::new(Slice(b"x".to_vec()));
         let from = from.parse().unwrap();
         repository.push_blob(&Digest::of(b"x"), 1, source, Some(&from)).await.unwrap();
-        server.seen().iter().filter(|r| r.path.contains("mount=")).count()
+        server.requests().iter().filter(|r| r.path.contains("mount=")).count()
     };
     assert_eq!(push("other/app").await, 0);
     assert_eq!(push("team/more").await, 1, "the same credentials");

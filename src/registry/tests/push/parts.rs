@@ -19,7 +19,7 @@ async fn t101_where_parts_are_refused_the_blob_goes_in_one_request() {
         let server = server.await;
         assert_eq!(push(&server.repository(), &content).await.unwrap(), PushOutcome::Uploaded, "{status}");
         assert_eq!((server.count("PATCH"), server.count("PUT")), (1, 2), "{status}");
-        let last = server.seen().into_iter().rfind(|r| r.method == "PUT").unwrap();
+        let last = server.requests().into_iter().rfind(|r| r.method == "PUT").unwrap();
         assert!(last.body == content, "{status}");
     }
 }
@@ -53,13 +53,13 @@ async fn t102_a_body_that_is_too_large_for_a_proxy_goes_in_smaller_parts() {
     let server = Server::start(behind_proxy(1 << 20)).await;
     let repository = server.repository();
     assert_eq!(push(&repository, &content).await.unwrap(), PushOutcome::Uploaded);
-    let refused = |server: &Server| server.seen().iter().filter(|r| r.body.len() > 1 << 20).count();
-    let (first, requests) = (refused(&server), server.seen().len());
+    let refused = |server: &Server| server.requests().iter().filter(|r| r.body.len() > 1 << 20).count();
+    let (first, requests) = (refused(&server), server.requests().len());
     assert!(first <= 4, "{first}");
     // The next blob begins with parts that pass.
     assert_eq!(push(&repository, &noise(5_000_000)).await.unwrap(), PushOutcome::Uploaded);
     assert_eq!(refused(&server), first);
-    assert!(server.seen().len() - requests <= 8);
+    assert!(server.requests().len() - requests <= 8);
 }
 
 #[tokio::test]
@@ -69,6 +69,6 @@ async fn t102_where_no_part_is_small_enough_the_proxy_s_limit_is_named() {
         let error = push(&server.repository(), &noise(size)).await.unwrap_err();
         assert!(matches!(error, RegistryError::Refused { status: 413, .. }), "{error}");
         assert!(error.help().unwrap().contains("client_max_body_size"));
-        assert!(server.seen().len() < 12);
+        assert!(server.requests().len() < 12);
     }
 }

@@ -54,8 +54,8 @@ impl SiteUnderTest {
         let running = self.sets.iter().flat_map(|set| running_jobs(&set.jobs)).collect::<Vec<_>>();
         assert!(running.len() <= MAX_JOBS, "more Jobs than the site allows");
         let repositories = running.iter().flat_map(|job| job.task.targets.iter().map(|t| &t.repository));
-        let (mut seen, mut twice) = (BTreeSet::new(), repositories);
-        assert!(twice.all(|repository| seen.insert(repository)), "two Jobs write to one repository");
+        let (mut written, mut twice) = (BTreeSet::new(), repositories);
+        assert!(twice.all(|repository| written.insert(repository)), "two Jobs write to one repository");
         let set = &self.sets[n];
         let index = Index::new(&set.targets);
         for job in running_jobs(&set.jobs) {

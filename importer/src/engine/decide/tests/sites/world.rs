@@ -179,10 +179,10 @@ impl SiteUnderTest {
     /// As the intake shows it.
     pub(super) fn stock(&self) -> BundleInventory {
         let marks = self.marks();
-        let seen = self.bundles.iter().filter(|bundle| {
+        let available = self.bundles.iter().filter(|bundle| {
             self.inserted.contains(&bundle.digest) || needed::holds_missing(bundle, &self.demand, false)
         });
-        let bundles = seen.map(|bundle| StockBundle {
+        let bundles = available.map(|bundle| StockBundle {
             present: self.inserted.contains(&bundle.digest),
             standing: marks.standing(&bundle.stream, &bundle.mark()),
             ..bundle.clone()
