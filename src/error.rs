@@ -33,7 +33,7 @@ pub enum ErrorKind {
 
 /// An error with a class and advice.
 pub trait Classify: std::error::Error {
-    /// The class.
+    /// The class of the error, which decides the exit code.
     fn kind(&self) -> ErrorKind;
     /// What to do next, if that is known: one sentence or two, without a final full stop being required.
     fn help(&self) -> Option<String> {

@@ -21,87 +21,45 @@ use crate::set::SetError;
 
 /// Why a bundle is refused, or cannot be written.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum BundleError {
     /// The file cannot be opened.
     #[error("cannot open {path}: {source}")]
-    Open {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Open { path: Utf8PathBuf, source: io::Error },
     /// A link, pipe, device or folder. (T-10, T-12, T-13)
     #[error("{path} is {what}; expected a regular file")]
-    Special {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
+    Special { path: Utf8PathBuf, what: &'static str },
     /// Reading from the media fails. (T-35)
     #[error("cannot read {path} at byte {offset}: {source}")]
-    Read {
-        /// The file.
-        path: Utf8PathBuf,
-        /// Where.
-        offset: u64,
-        /// What the system says.
-        source: io::Error,
-    },
+    Read { path: Utf8PathBuf, offset: u64, source: io::Error },
     /// Writing fails.
     #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Write { path: Utf8PathBuf, source: io::Error },
     /// Another run writes the same archive.
     #[error("{path} is being written by another krs")]
-    Busy {
-        /// The file.
-        path: Utf8PathBuf,
-    },
+    Busy { path: Utf8PathBuf },
     /// The file system cannot hold a file of this size. (T-34)
     #[error(
         "{path}: the file system can hold files of at most {limit} bytes (it is FAT), and this one has {size}"
     )]
     FileLimit {
-        /// The file.
         path: Utf8PathBuf,
-        /// Its bytes.
         size: u64,
         /// The limit, in bytes.
         limit: u64,
     },
     /// The volumes are so small that there would be too many.
     #[error("{path} would have {count} volumes, more than {most}")]
-    ManyVolumes {
-        /// The archive.
-        path: Utf8PathBuf,
-        /// How many.
-        count: u64,
-        /// The limit.
-        most: u64,
-    },
+    ManyVolumes { path: Utf8PathBuf, count: u64, most: u64 },
     /// An archive has the name that volumes are to have.
     #[error("{path} is there already, as one file; it would be read in place of the volumes")]
-    InTheWay {
-        /// The file.
-        path: Utf8PathBuf,
-    },
+    InTheWay { path: Utf8PathBuf },
     /// Somebody compressed the archive. (T-24)
     #[error("{path} is compressed with {with}; expected a plain tar archive")]
-    Compressed {
-        /// The file.
-        path: Utf8PathBuf,
-        /// The compression.
-        with: &'static str,
-    },
+    Compressed { path: Utf8PathBuf, with: &'static str },
     /// The file is not a bundle.
     #[error("{path} is not a krs bundle: {reason}")]
     NotABundle {
-        /// The file.
         path: Utf8PathBuf,
         /// Why it is not one.
         reason: String,
@@ -111,7 +69,6 @@ pub enum BundleError {
         "{path} is incomplete: it has {got} bytes, expected {expected}; the first thing that is missing is {missing}"
     )]
     Incomplete {
-        /// The file.
         path: Utf8PathBuf,
         /// Bytes that it should have, as far as is known.
         expected: u64,
@@ -123,7 +80,6 @@ pub enum BundleError {
     /// Volumes are missing or incomplete. (T-33)
     #[error("{path} is incomplete: {}", volumes(.incomplete, *.count))]
     Volumes {
-        /// The archive.
         path: Utf8PathBuf,
         /// How many volumes it has, if that is known.
         count: Option<u64>,
@@ -133,7 +89,6 @@ pub enum BundleError {
     /// There are bytes after the end. (T-19)
     #[error("{path} has {got} bytes, {} more than expected", got - expected)]
     Trailing {
-        /// The file.
         path: Utf8PathBuf,
         /// Bytes that it should have.
         expected: u64,
@@ -142,16 +97,10 @@ pub enum BundleError {
     },
     /// Volumes of this name that belong to another bundle. (T-227)
     #[error("beside {path} lie volumes that do not belong to it: {}", .names.join(", "))]
-    ForeignVolumes {
-        /// The archive.
-        path: Utf8PathBuf,
-        /// Their files.
-        names: Vec<String>,
-    },
+    ForeignVolumes { path: Utf8PathBuf, names: Vec<String> },
     /// The signature is missing or not acceptable.
     #[error("{path} is not trusted: {source}")]
     Signature {
-        /// The file.
         path: Utf8PathBuf,
         /// Why not.
         source: SignError,
@@ -159,7 +108,6 @@ pub enum BundleError {
     /// `krs/bundle.json` is not acceptable.
     #[error("{path}: its manifest krs/bundle.json is not acceptable: {source}")]
     Manifest {
-        /// The file.
         path: Utf8PathBuf,
         /// Why not.
         source: ManifestError,
@@ -167,7 +115,6 @@ pub enum BundleError {
     /// Older than, or contradicting, what was accepted before. (T-27, T-28)
     #[error("{path} is refused: {source}")]
     Rollback {
-        /// The file.
         path: Utf8PathBuf,
         /// Why.
         source: RollbackError,
@@ -175,7 +122,6 @@ pub enum BundleError {
     /// For other sites. (T-26)
     #[error("{path} is for {expected}, not for {got}")]
     Audience {
-        /// The file.
         path: Utf8PathBuf,
         /// Sites that it is for.
         expected: String,
@@ -185,9 +131,7 @@ pub enum BundleError {
     /// Past its end. (T-30)
     #[error("{path} expired at {not_after}; the clock says {now}")]
     Expired {
-        /// The file.
         path: Utf8PathBuf,
-        /// Its end.
         not_after: Timestamp,
         /// The time that it was compared with.
         now: Timestamp,
@@ -195,77 +139,49 @@ pub enum BundleError {
     /// Bytes outside the blobs are not what follows from the manifest.
     #[error("{path} is damaged: {part} (at byte {offset}) is not as expected")]
     Damaged {
-        /// The file.
         path: Utf8PathBuf,
         /// What.
         part: String,
-        /// Where.
         offset: u64,
     },
     /// A blob or set is not what its digest says.
     #[error("{path} is damaged: {name} (at byte {offset}): {source}")]
     Content {
-        /// The file.
         path: Utf8PathBuf,
         /// Which.
         name: String,
         /// Where its content begins.
         offset: u64,
-        /// The difference.
         source: ContentMismatch,
     },
     /// Reading back from the media gives other bytes than were written. (T-213)
     #[error("{path} does not hold what was written to it: {name}: {source}")]
     NotKept {
-        /// The file.
         path: Utf8PathBuf,
         /// What.
         name: String,
-        /// The difference.
         source: ContentMismatch,
     },
     /// An image is incomplete or malformed.
     #[error("{path}: image {image} is not acceptable: {source}")]
     Image {
-        /// The file.
         path: Utf8PathBuf,
-        /// The image.
         image: String,
         /// Why.
         source: ClosureError,
     },
     /// An image needs a blob that the manifest does not list, or lists with another size.
     #[error("{path}: image {image} needs {digest} ({size} bytes), which the bundle does not hold")]
-    BlobMissing {
-        /// The file.
-        path: Utf8PathBuf,
-        /// The image.
-        image: String,
-        /// The blob.
-        digest: Digest,
-        /// Its size.
-        size: u64,
-    },
+    BlobMissing { path: Utf8PathBuf, image: String, digest: Digest, size: u64 },
     /// An image is marked as complete and is not, or the other way round.
     #[error("{path}: image {image} and what the bundle says of its layers do not agree")]
-    Partial {
-        /// The file.
-        path: Utf8PathBuf,
-        /// The image.
-        image: String,
-    },
+    Partial { path: Utf8PathBuf, image: String },
     /// A blob that no image needs.
     #[error("{path} lists blob {digest}, which belongs to none of its images")]
-    Stray {
-        /// The file.
-        path: Utf8PathBuf,
-        /// The blob.
-        digest: Digest,
-    },
+    Stray { path: Utf8PathBuf, digest: Digest },
     /// A set in the archive is not acceptable.
     #[error("{path}: {source}")]
     Set {
-        /// The file.
         path: Utf8PathBuf,
         /// Why.
         source: Box<SetError>,
@@ -273,7 +189,6 @@ pub enum BundleError {
     /// The sets and the list of images do not agree.
     #[error("{path}: {reason}")]
     SetImages {
-        /// The file.
         path: Utf8PathBuf,
         /// How.
         reason: String,
@@ -286,7 +201,7 @@ pub enum BundleError {
 /// A volume that is missing or truncated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncompleteVolume {
-    /// Its file.
+    /// Name of the volume's file.
     pub name: String,
     /// Bytes that it should have, if that is known.
     pub expected: Option<u64>,

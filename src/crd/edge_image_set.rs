@@ -223,17 +223,17 @@ pub enum Naming {
 
 /// Values of fields that a spec leaves out.
 pub mod default {
-    /// `parallelism`.
+    /// Default of `parallelism`.
     pub const fn parallelism() -> i32 {
         2
     }
 
-    /// `resyncInterval`.
+    /// Default of `resyncInterval`.
     pub fn resync_interval() -> String {
         "10m".to_owned()
     }
 
-    /// `verifyInterval`.
+    /// Default of `verifyInterval`.
     pub fn verify_interval() -> String {
         "24h".to_owned()
     }

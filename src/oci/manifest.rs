@@ -17,7 +17,7 @@ pub const MAX_ENTRIES: usize = 4096;
 /// How deeply indexes may be nested. (T-47)
 pub const MAX_INDEX_DEPTH: usize = 3;
 
-/// An index or a manifest.
+/// The two kinds of manifest that a registry serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestOrIndex {
     /// Points to other manifests.
@@ -40,7 +40,7 @@ pub struct Index {
 /// An OCI or Docker manifest: of an image, a Helm chart, a signature or any other artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// The config.
+    /// The config of the image, or the content that an artifact has in its place.
     pub config: Descriptor,
     /// The layers, in their order; may be none.
     pub layers: Vec<Descriptor>,

@@ -357,7 +357,7 @@ impl<'de> Deserialize<'de> for Reference {
 /// Where images go: `host[:port][/prefix]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
-    /// The registry.
+    /// Host and port of the edge registry.
     pub registry: RegistryHost,
     /// Prefix of every repository, e.g. a project of Harbor.
     pub prefix: Option<RepositoryName>,

@@ -26,8 +26,8 @@ pub struct LoadedSets {
 }
 
 impl LoadedSets {
-    /// Makes messages, warnings and errors of [`merge`](super::merge) name files by the paths of the call, instead of names that
-    /// do not depend on where the checkout is.
+    /// Makes messages, warnings and errors of [`merge`](super::merge) name files by the paths of the call, instead of names
+    /// that do not depend on where the checkout is.
     pub fn show_paths(&mut self, paths: &CallPaths) {
         self.sets.iter_mut().for_each(|set| set.shown = paths.path(&set.file));
         self.skipped.iter_mut().for_each(|skipped| skipped.file = paths.path(&skipped.file));
@@ -93,7 +93,7 @@ impl CheckedSet {
 pub struct SetImage {
     /// The reference as the set writes it.
     pub written: String,
-    /// The reference.
+    /// The reference as the set writes it, with its defaults.
     pub reference: Reference,
     /// Platforms to copy: the image's, or else the set's, sorted and without duplicates. Empty: all.
     pub platforms: Vec<Platform>,
@@ -101,7 +101,8 @@ pub struct SetImage {
     pub repository: RepositoryName,
     /// Tag at the edge: the reference's, else [`Tag::of_digest`].
     pub tag: Tag,
-    /// Line on which the image is written, from 1: in the file after [`load`](super::load), in the YAML document after [`check`](super::check).
+    /// Line on which the image is written, from 1: in the file after [`load`](super::load), in the YAML document after
+    /// [`check`](super::check).
     pub line: u64,
     /// Column on which it begins there, from 1, in characters; 0 where that is not known.
     pub column: u64,

@@ -79,7 +79,6 @@ struct FetchRequest {
     listed_as: Option<String>,
 }
 
-/// The outcome of a [`FetchRequest`].
 enum FetchOutcome {
     ManifestOrIndex(StoredManifest),
     /// Content of an unknown type that is available as a blob.

@@ -27,6 +27,7 @@ const JOURNAL_STEP: u64 = 1 << 20;
 
 /// Why there is no archive.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum PullError {
     /// The archive cannot be written.
     #[error(transparent)]
@@ -40,12 +41,7 @@ pub enum PullError {
     Referrers(#[from] ReferrerErrors),
     /// The disk was full or failed while blobs were written.
     #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Write { path: Utf8PathBuf, source: io::Error },
     /// The registry client cannot be set up.
     #[error(transparent)]
     Client(RegistryError),

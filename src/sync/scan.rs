@@ -31,7 +31,7 @@ const AT_ONCE: usize = 8;
 pub struct ScanTargets {
     /// Images by digest, which may have no tag.
     pub digests: BTreeSet<Digest>,
-    /// Tags.
+    /// Tags that the sets name.
     pub tags: BTreeSet<Tag>,
 }
 
@@ -59,7 +59,7 @@ pub struct ScanOptions {
 /// Something that is not, or not completely, in the receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incomplete {
-    /// Its repository.
+    /// The repository that was scanned.
     pub repository: RepositoryName,
     /// What it is: `tag 1.0`, a digest, or several of them.
     pub what: String,

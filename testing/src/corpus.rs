@@ -16,7 +16,7 @@ use serde::Deserialize;
 #[derive(Debug)]
 pub struct Corpus {
     folder: Utf8PathBuf,
-    /// Its images.
+    /// The images, as `corpus.json` lists them.
     pub images: Vec<CorpusImage>,
 }
 
@@ -26,11 +26,11 @@ pub struct Corpus {
 pub struct CorpusImage {
     /// Repository, without a registry.
     pub name: String,
-    /// Tag.
+    /// The tag that the image has in its repository.
     pub tag: String,
     /// Digest of the index or manifest.
     pub digest: Digest,
-    /// Its media type.
+    /// Media type of the image's manifest or index.
     pub media_type: String,
     /// Its size in bytes.
     pub size: u64,

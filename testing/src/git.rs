@@ -25,7 +25,7 @@ impl Checkout {
         checkout
     }
 
-    /// The folder.
+    /// The top of the work tree.
     pub fn path(&self) -> &Utf8Path {
         Utf8Path::from_path(self.folder.path()).unwrap()
     }

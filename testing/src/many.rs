@@ -23,7 +23,7 @@ pub fn image(number: usize) -> Image {
         .build()
 }
 
-/// Its repository.
+/// The repository of the image with this number.
 pub fn repository(number: usize) -> String {
     format!("team-{}/app-{number}", number / 100)
 }

@@ -13,7 +13,7 @@ pub struct Proxy {
     requests: Arc<Mutex<Vec<ProxyRequest>>>,
 }
 
-/// A request to the proxy.
+/// What a client asked the proxy for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyRequest {
     /// `CONNECT`, or the method of a request without TLS.

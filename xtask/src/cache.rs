@@ -32,7 +32,7 @@ impl Cache {
         self.0.join("tools")
     }
 
-    /// The programs.
+    /// The folder of the programs.
     pub fn bin(&self) -> PathBuf {
         self.0.join("tools/bin")
     }

@@ -16,11 +16,11 @@ pub struct Files(BTreeMap<String, Entry>);
 /// What is at a path.
 #[derive(Debug)]
 pub enum Entry {
-    /// Its mode.
+    /// A folder with its mode.
     Folder(u32),
     /// Its mode and content.
     File(u32, Vec<u8>),
-    /// Its target.
+    /// A symbolic link with its target.
     Link(String),
 }
 

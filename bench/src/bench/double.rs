@@ -17,7 +17,7 @@ pub(crate) struct Double {
     pub(crate) host: String,
 }
 
-/// Requests to it.
+/// How many requests a test registry received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Requests {
     /// All of them.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::report::{GoalResult, Table, goals, markdown, megabytes};
 use super::runner::Bench;
 
-/// The page.
+/// Writes the page of results.
 pub(crate) fn write(
     facts: &[(String, String)],
     bench: &Bench,

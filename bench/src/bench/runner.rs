@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// How long one run may take over a link that breaks: a program that makes progress ends within it.
 const BREAKING_LIMIT: Duration = Duration::from_secs(300);
 
-/// A contender.
+/// A program whose cost is measured, or the lower bound for one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Contender {
     Krs,
@@ -121,7 +121,7 @@ impl Bench {
         output.replace(&krs, "krs").replace(&self.work.path().display().to_string(), "FOLDER")
     }
 
-    /// An empty registry.
+    /// Starts a registry without content.
     pub(crate) fn empty_registry(&self) -> Result<Registry> {
         Registry::start(&self.registry_program, self.work.path())
     }

@@ -58,7 +58,7 @@ impl Packages {
         self.debs.get(&name).ok_or_else(|| format!("{name} was not downloaded").into())
     }
 
-    /// The wheel.
+    /// The file of a Python wheel that was downloaded before.
     pub(crate) fn wheel(&self, requirement: &str) -> Result<&Path> {
         let wheel =
             self.wheels.get(requirement).ok_or_else(|| format!("{requirement} was not downloaded"))?;

@@ -154,7 +154,8 @@ fn unfinished(target: &Utf8Path) -> impl Iterator<Item = Utf8DirEntry> {
     })
 }
 
-/// Decides what becomes of a file that has the name on the drive: the same bundle is read back, a damaged copy of it is replaced.
+/// Decides what becomes of a file that has the name on the drive: the same bundle is read back, a damaged copy of it is
+/// replaced.
 ///
 /// # Errors
 /// Something else has the name, and `--force` does not say to replace it; or it is not a bundle at all.

@@ -13,8 +13,8 @@ use krs_testing::registry::{Auth, Options, Registry};
 use crate::harness::{Workspace, set_of};
 
 /// What the registry of the tests does not do. Content is addressed with sha256 only, as by krs; a mount without `from`
-/// becomes an upload, as in Distribution; images always have their layers (indexes may be without images, with an option); tags as
-/// parameters of a PUT are in no version of the specification yet.
+/// becomes an upload, as in Distribution; images always have their layers (indexes may be without images, with an option);
+/// tags as parameters of a PUT are in no version of the specification yet.
 const LEFT_OUT: [(&str, &str); 8] = [
     ("/sha256 blobs/mount anonymous/blob-mount-anonymous", "Skip"),
     ("Blob anonymous mount", "Skip"),

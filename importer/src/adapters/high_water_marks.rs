@@ -25,6 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why the marks are not known or not kept.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum MarkError {
     /// The API server refused a call.
     #[error("ConfigMap {NAME} cannot be read or written: {0}")]
@@ -38,7 +39,6 @@ pub enum MarkError {
     /// The entry is no mark. Nothing of the stream is used then.
     #[error("entry `{stream}` of ConfigMap {NAME} cannot be read: {detail}; correct or delete the entry")]
     Unreadable {
-        /// The stream.
         stream: StreamName,
         /// What is wrong.
         detail: String,
@@ -46,11 +46,9 @@ pub enum MarkError {
     /// A newer bundle was used in the meantime.
     #[error("sequence {got} of stream `{stream}` is superseded: sequence {mark} was used")]
     Superseded {
-        /// The stream.
         stream: StreamName,
         /// The sequence that was to be used.
         got: u64,
-        /// The mark.
         mark: u64,
     },
     /// The sequence stands for other content.
@@ -58,9 +56,7 @@ pub enum MarkError {
         "sequence {sequence} of stream `{stream}` was used for other content: expected {expected}, got {got}"
     )]
     Reused {
-        /// The stream.
         stream: StreamName,
-        /// The sequence.
         sequence: u64,
         /// The identity that was used.
         expected: Digest,

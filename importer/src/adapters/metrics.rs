@@ -13,12 +13,12 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// A set.
+/// Labels of what is counted by set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SetLabels {
-    /// Its namespace.
+    /// Namespace of the set.
     pub namespace: String,
-    /// Its name.
+    /// Name of the set.
     pub name: String,
 }
 
@@ -47,7 +47,7 @@ pub struct FailureLabels {
 /// A line of bundles.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StreamLabels {
-    /// Its name.
+    /// Name of the stream.
     pub stream: String,
 }
 
@@ -58,7 +58,7 @@ pub struct ResultLabels {
     pub result: String,
 }
 
-/// A watch.
+/// Labels of what is counted by watch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WatchLabels {
     /// Plural name of what is watched.

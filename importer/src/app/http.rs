@@ -31,7 +31,7 @@ pub struct Health {
     pub heartbeats: Heartbeats,
     /// While one of these fails, nobody should count on the importer.
     pub ready: Vec<Condition>,
-    /// The metrics.
+    /// What `/metrics` shows.
     pub metrics: Registry,
 }
 

@@ -20,6 +20,7 @@ const MAX_CA: u64 = 64 << 10;
 
 /// What is wrong with the importer that was asked.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum ProbeError {
     /// Its port for health and metrics cannot be reached.
     #[error(
@@ -28,7 +29,6 @@ pub enum ProbeError {
     Unreachable {
         /// The host and port.
         host: String,
-        /// What the system says.
         source: std::io::Error,
     },
     /// It says that it is not ready.
@@ -36,17 +36,11 @@ pub enum ProbeError {
     NotReady {
         /// The host and port.
         host: String,
-        /// Its answer.
         answer: String,
     },
     /// The CA certificate of its registry cannot be read.
     #[error("the CA certificate {path} cannot be read: {source}")]
-    Ca {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    Ca { path: Utf8PathBuf, source: std::io::Error },
     /// Its registry does not answer as it should.
     #[error("the importer's registry {host} does not answer as copy Jobs need it")]
     Registry {

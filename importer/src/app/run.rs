@@ -56,6 +56,7 @@ const RENEWAL_RETRY: Duration = Duration::from_secs(600);
 
 /// Why the importer does not run.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum RunError {
     /// The configuration is not acceptable.
     #[error(transparent)]
@@ -63,7 +64,6 @@ pub enum RunError {
     /// A list of registries in the configuration is not acceptable.
     #[error("{field}: {detail}")]
     Registries {
-        /// The field.
         field: &'static str,
         /// What is wrong.
         detail: String,
@@ -82,12 +82,7 @@ pub enum RunError {
     Serve(#[from] krs_core::sync::serve::ServeError),
     /// An address is taken or not ours.
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
     /// A part of the importer ended by itself.
     #[error("{0} ended by itself")]
     Ended(&'static str),

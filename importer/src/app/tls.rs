@@ -28,7 +28,7 @@ use thiserror::Error;
 
 use crate::app::start::StepError;
 
-/// The Secret.
+/// The Secret with the certificate of the embedded registry.
 const NAME: &str = "krs-importer-tls";
 /// Says whose Secret it is.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "krs-importer");
@@ -79,6 +79,7 @@ impl std::fmt::Debug for ServerIdentity {
 
 /// Why there is no certificate.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum TlsError {
     /// The API server.
     #[error("cannot {verb} Secret {namespace}/{NAME}: {source}{}", help(source))]
@@ -110,7 +111,6 @@ pub enum TlsError {
     /// Making one failed.
     #[error("no certificate can be made for {host}: {why}")]
     Make {
-        /// The host.
         host: String,
         /// What is wrong.
         why: String,

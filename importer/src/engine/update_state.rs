@@ -31,9 +31,9 @@ pub enum CheckKind {
     Renew,
 }
 
-/// Which targets to ask about now, and how. A target without a verification is walked, and all are when somebody asked for it since;
-/// one that is verified while its Job runs is not walked again at the end of that Job (T-269); those with a verification older than `verify_interval` are renewed; the others are checked,
-/// at most once in `resync_interval`.
+/// Which targets to ask about now, and how. A target without a verification is walked, and all are when somebody asked for
+/// it since; one that is verified while its Job runs is not walked again at the end of that Job (T-269); those with a
+/// verification older than `verify_interval` are renewed; the others are checked, at most once in `resync_interval`.
 pub fn due_checks<'a>(
     targets: &'a [Target],
     state: &SetState,

@@ -17,7 +17,7 @@ pub enum Answer {
     },
     /// All is there, but a tag names something else.
     TagMoved {
-        /// The tag.
+        /// The tag that the registry was asked for.
         tag: String,
         /// What it names.
         found: Digest,

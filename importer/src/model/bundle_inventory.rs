@@ -53,7 +53,7 @@ pub struct StockBundle {
     pub present: bool,
     /// Whether the policy lets copying begin: always, or after a full pass over the media (`intake.checkFirst`).
     pub ready: bool,
-    /// Its images.
+    /// What the bundle can provide.
     pub images: StockImages,
 }
 

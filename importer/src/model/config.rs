@@ -239,19 +239,14 @@ fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 
 /// Why the configuration cannot be used.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("the configuration {path} cannot be read: {source}")]
-    Read {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    Read { path: Utf8PathBuf, source: std::io::Error },
     /// The file is not acceptable.
     #[error("the configuration {path} is not acceptable: {detail}")]
     Content {
-        /// The file.
         path: Utf8PathBuf,
         /// What is wrong, with the path of its field.
         detail: String,

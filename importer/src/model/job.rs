@@ -24,7 +24,7 @@ pub struct Batch {
 /// Where a batch comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BatchSource {
-    /// A bundle.
+    /// A bundle, read through the embedded registry.
     Bundle {
         /// Digest of its manifest.
         digest: Digest,
@@ -43,7 +43,7 @@ pub enum BatchSource {
 /// A copy Job as it is in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyJob {
-    /// Its name.
+    /// Name of the Job.
     pub name: String,
     /// Hash of what it copies and how, the part of its name before the attempt.
     pub batch: String,

@@ -17,16 +17,16 @@ use crate::model::state::{DecidedBy, Resolved};
 pub struct RequiredImages {
     /// Whether every set of the cluster was checked since the importer started.
     pub complete: bool,
-    /// The sets.
+    /// What each set requires.
     pub sets: BTreeMap<SetName, Arc<SetDemand>>,
 }
 
 /// Namespace and name of a set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetName {
-    /// Its namespace.
+    /// Namespace of the set.
     pub namespace: String,
-    /// Its name.
+    /// Name of the set.
     pub name: String,
 }
 

@@ -104,7 +104,7 @@ pub struct Attempt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resolved {
-    /// The digest.
+    /// The digest that the reference stood for.
     pub digest: Digest,
     /// When it was asked for.
     pub at: Timestamp,
@@ -124,7 +124,7 @@ impl Resolved {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecidedBy {
-    /// Its stream.
+    /// Stream of the bundle.
     pub stream: StreamName,
     /// Its number in the stream.
     pub sequence: u64,

@@ -39,8 +39,9 @@ const SHORTENED: usize = 10;
 /// Most characters of a failure in the report.
 const MAX_REPORTED: usize = 400;
 
-/// The process in a copy Job: copies what the task says, verifies it, and writes the report. Exit codes as in the design: 0 ok, 1 other, 2 the task,
-/// 3 trust, 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space; 143 where a signal ended it.
+/// The process in a copy Job: copies what the task says, verifies it, and writes the report. Exit codes as in the design: 0
+/// ok, 1 other, 2 the task, 3 trust, 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space; 143 where a
+/// signal ended it.
 pub async fn main(task: &str) -> ExitCode {
     let paths = Paths::default();
     let task = match parse(task) {

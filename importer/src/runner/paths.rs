@@ -29,7 +29,7 @@ pub struct Paths {
     pub work: Utf8PathBuf,
     /// Where the report goes.
     pub report: Utf8PathBuf,
-    /// The program.
+    /// The program `skopeo`.
     pub skopeo: Utf8PathBuf,
     /// Longest time for connecting to a registry.
     pub connect: Duration,

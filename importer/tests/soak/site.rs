@@ -44,8 +44,8 @@ pub(crate) const VERIFY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const SCAN: Duration = Duration::from_secs(60);
 /// Jobs of one set at the same time.
 pub(crate) const PARALLELISM: usize = 2;
-/// As far apart as [`krs_importer::app::run`] has them, but for the loops that find nothing to do each time: these would be most
-/// of the work.
+/// As far apart as [`krs_importer::app::run`] has them, but for the loops that find nothing to do each time: these would be
+/// most of the work.
 const PACE: Pace = Pace {
     compare: Duration::from_secs(60),
     max_age: Duration::from_secs(3600),

@@ -30,8 +30,8 @@ pub struct BundleImage {
     pub digest: Digest,
     /// Media type of the manifest or index with that digest.
     pub media_type: String,
-    /// How many of its signatures, SBOMs and attestations are not in the archive because they could not be fetched. A look-up that
-    /// failed counts as one. Since format version 2.
+    /// How many of its signatures, SBOMs and attestations are not in the archive because they could not be fetched. A
+    /// look-up that failed counts as one. Since format version 2.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missing_referrers: u32,
     /// Whether layers of it are in the base and not in the archive.

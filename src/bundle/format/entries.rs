@@ -11,7 +11,7 @@ pub const HEADER: u64 = 512;
 pub const TRAILER: u64 = 1024;
 /// Name of the entry that says which version of the OCI image layout this is.
 pub const OCI_LAYOUT: &str = "oci-layout";
-/// Its content.
+/// The content of `oci-layout`, the same in every bundle.
 pub const OCI_LAYOUT_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Name of the entry with the manifest.
 pub const MANIFEST: &str = "krs/bundle.json";

@@ -13,7 +13,7 @@ use crate::oci::digest::Digest;
 /// The highest bundle of a stream that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HighWaterMark {
-    /// Its sequence.
+    /// The highest sequence that was accepted.
     pub sequence: u64,
     /// Its identity, if it is known; see [`crate::bundle::BundleManifest::identity`].
     pub identity: Option<Digest>,
@@ -36,23 +36,21 @@ pub struct Freshness {
 
 /// Why a bundle may not follow what was accepted before.
 #[derive(Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum RollbackError {
     /// Another stream.
     #[error("it belongs to stream `{got}`, expected stream `{expected}`")]
     Stream {
         /// The requested stream.
         expected: StreamName,
-        /// Its stream.
         got: StreamName,
     },
     /// Older than what was accepted.
     #[error("its sequence {got} of stream `{stream}` is lower than {expected}, which was accepted before")]
     Older {
-        /// Its stream.
         stream: StreamName,
         /// The lowest sequence that is acceptable.
         expected: u64,
-        /// Its sequence.
         got: u64,
     },
     /// The same sequence for other content.
@@ -60,13 +58,10 @@ pub enum RollbackError {
         "its sequence {sequence} of stream `{stream}` was used before for other content: expected {expected}, got {got}"
     )]
     Reused {
-        /// Its stream.
         stream: StreamName,
-        /// Its sequence.
         sequence: u64,
         /// The identity that was accepted.
         expected: Digest,
-        /// Its identity.
         got: Digest,
     },
 }

@@ -36,7 +36,7 @@ pub struct Piece {
     pub name: String,
     /// Where it begins in the archive.
     pub offset: u64,
-    /// The bytes.
+    /// The entries, as they are in the archive.
     pub bytes: Vec<u8>,
 }
 
@@ -45,9 +45,9 @@ pub struct Piece {
 pub struct Layout {
     /// Bytes of `krs/bundle.json`.
     pub manifest_size: u64,
-    /// The signatures.
+    /// Offset of the signatures.
     pub signatures_at: u64,
-    /// The sets.
+    /// Offset of each set.
     pub sets_at: Vec<u64>,
     /// The OCI index.
     pub index_at: u64,

@@ -31,7 +31,7 @@ pub struct VolumeList {
     pub bundle: Digest,
     /// When the content was decided.
     pub created_at: Timestamp,
-    /// Version of the format.
+    /// The version of the format of the bundle that was split.
     pub format_version: u32,
     /// The bundle's sequence.
     pub sequence: u64,
@@ -49,11 +49,11 @@ pub struct VolumeList {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Volume {
-    /// Its digest.
+    /// SHA-256 of the volume's file.
     pub digest: Digest,
-    /// Its file.
+    /// Name of the volume's file, without a folder.
     pub name: String,
-    /// Its bytes.
+    /// Size of the volume's file, in bytes.
     pub size: u64,
 }
 

@@ -21,7 +21,7 @@ const MAX_FOUND: usize = 200;
 pub enum Form {
     /// One file.
     Archive,
-    /// Volumes.
+    /// Several files, as `krs bundle --volume-size` writes them.
     Volumes,
     /// A folder with the content of an unpacked bundle.
     Unpacked,
@@ -36,7 +36,7 @@ pub enum Form {
 pub struct FoundBundle {
     /// Its file, the archive that its volumes are of, or its folder.
     pub path: Utf8PathBuf,
-    /// Its form.
+    /// Whether it is one file or split.
     pub form: Form,
 }
 

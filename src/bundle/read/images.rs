@@ -23,18 +23,18 @@ pub struct BundledImage {
     pub index: usize,
     /// The manifest that its reference stands for.
     pub root: Descriptor,
-    /// Its closure.
+    /// All content that the image needs.
     pub closure: Closure,
     /// Its referrers, each with its closure, in the order of the manifest.
     pub referrers: Vec<(Descriptor, Closure)>,
 }
 
-/// All images of a bundle.
+/// The images of a bundle with their structure.
 #[derive(Debug, Clone)]
 pub struct BundledImages {
     /// In the order of the manifest.
     pub images: Vec<BundledImage>,
-    /// Their manifests.
+    /// The indexes and manifests of all images, parsed.
     pub manifests: Manifests,
 }
 

@@ -17,9 +17,9 @@ pub(in crate::bundle) struct ArchiveFile {
     pub start: u64,
     /// Bytes.
     pub size: u64,
-    /// Its path.
+    /// Where the file lies.
     pub path: Utf8PathBuf,
-    /// The file.
+    /// The open file.
     pub handle: Handle,
 }
 

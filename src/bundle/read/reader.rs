@@ -81,7 +81,8 @@ impl Reader {
             let (file, size) = open_regular(&path)?;
             found.insert(n, (path, file, size));
         }
-        // All but the last have the same size, which is the largest: a truncated volume does not change the offsets of the others.
+        // All but the last have the same size, which is the largest: a truncated volume does not change the offsets of the
+        // others.
         let largest = found.values().map(|(.., size)| *size).max().unwrap_or(0);
         let volume_size = list.as_ref().map_or(largest, |list| list.volume_size).max(1);
         let parts = found.into_iter().map(|(n, (path, file, size))| {

@@ -28,7 +28,7 @@ pub enum VolumeState {
     Unreadable,
     /// Present under another name.
     Renamed(Utf8PathBuf),
-    /// Missing.
+    /// There is no such file.
     Missing,
 }
 

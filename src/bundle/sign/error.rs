@@ -24,7 +24,7 @@ pub enum KeyProblem {
     /// A secret key instead of a public one.
     #[error("it is a secret key, which makes signatures")]
     Secret,
-    /// A signature.
+    /// A file with signatures.
     #[error("it is a signature")]
     Signature,
     /// A key of OpenSSL, SSH or cosign.

@@ -26,7 +26,8 @@ const SECRET_KEY: usize = SECRET_HEAD + 8 + 64 + 32;
 /// The marker of a secret key that is not encrypted.
 const NO_KDF: &[u8] = &[0, 0];
 
-/// The bytes of the key in the content of a file. Only the second line counts, as for minisign; a key without a comment line is accepted too.
+/// The bytes of the key in the content of a file. Only the second line counts, as for minisign; a key without a comment
+/// line is accepted too.
 fn decode(text: &str) -> Result<Vec<u8>, KeyProblem> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.is_empty() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Signatures in minisign's formats (Ed25519 over BLAKE2b): stock `minisign` verifies what `krs` signed, and keys of
-//! either work in the other. In a bundle every byte of a signature is fixed, including its untrusted comment, so krs does
-//! not accept the output of `minisign -S` unchanged. Signatures are deterministic (RFC 8032), so that bundles of one content that
-//! one key signed are equal byte for byte.
+//! Signatures in minisign's formats (Ed25519 over BLAKE2b): stock `minisign` verifies what `krs` signed, and keys of either
+//! work in the other. In a bundle every byte of a signature is fixed, including its untrusted comment, so krs does not
+//! accept the output of `minisign -S` unchanged. Signatures are deterministic (RFC 8032), so that bundles of one content
+//! that one key signed are equal byte for byte.
 
 mod compact;
 mod error;

@@ -19,7 +19,7 @@ use crate::bundle::sign::{KeyId, SIGNATURES_SIZE, SecretKey, SignError, Signatur
 /// A bundle that was signed.
 #[derive(Debug)]
 pub struct SignedBundle {
-    /// Its manifest.
+    /// The manifest whose bytes are signed.
     pub manifest: BundleManifest,
     /// All keys whose signatures it has now.
     pub key_ids: Vec<KeyId>,

@@ -57,11 +57,11 @@ pub struct Manifests {
 
 /// Why an image has no closure.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum ClosureError {
     /// A manifest is not acceptable.
     #[error("{digest} is not acceptable: {source}")]
     Manifest {
-        /// The manifest.
         digest: Digest,
         /// What is wrong with it.
         source: ParseManifestError,
@@ -69,7 +69,6 @@ pub enum ClosureError {
     /// A manifest of the image is missing.
     #[error("{media_type} {digest} is missing")]
     Missing {
-        /// The manifest.
         digest: Digest,
         /// What it should be.
         media_type: String,
@@ -80,7 +79,6 @@ pub enum ClosureError {
     /// Two descriptors disagree on the size of one digest.
     #[error("{digest} is described with {one} and with {other} bytes")]
     Sizes {
-        /// The content.
         digest: Digest,
         /// One size.
         one: u64,
@@ -90,7 +88,6 @@ pub enum ClosureError {
     /// Two descriptors disagree on what one manifest is.
     #[error("{digest} is described as `{one}` and as `{other}`")]
     MediaTypes {
-        /// The manifest.
         digest: Digest,
         /// One media type.
         one: String,
@@ -105,7 +102,6 @@ pub enum ClosureError {
     /// None of the children is for a requested platform.
     #[error("the index {digest} has no image for {requested}; it lists {}", if .listed.is_empty() { "no platform" } else { .listed })]
     NoPlatform {
-        /// The index.
         digest: Digest,
         /// Platforms asked for.
         requested: String,
@@ -154,7 +150,7 @@ pub struct Closure {
 /// A child that an index lists, that the index is complete without, and that could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbsentChild {
-    /// Its digest.
+    /// Digest of the content.
     pub digest: Digest,
     /// What it is, as in [`oci::Index::name_of`].
     pub name: String,

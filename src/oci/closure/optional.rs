@@ -14,7 +14,7 @@ pub struct OptionalContent {
     pub manifests: HashMap<Digest, Vec<Digest>>,
     /// Configs, layers and content of unknown types, with the children that need them.
     pub blobs: HashMap<Digest, Vec<Digest>>,
-    /// The children.
+    /// Children that indexes list and are complete without.
     pub children: BTreeMap<Digest, OptionalChild>,
 }
 

@@ -24,7 +24,8 @@ pub(in crate::registry) enum Challenge {
         realm: Url,
         /// The name of the registry at the token server (`service`).
         service: Option<String>,
-        /// Access to repositories that the registry wants for this request. Some registries use other names there than in their paths.
+        /// Access to repositories that the registry wants for this request. Some registries use other names there than in
+        /// their paths.
         scopes: Vec<String>,
     },
 }

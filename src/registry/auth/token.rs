@@ -70,7 +70,7 @@ fn refresh_form(scopes: &[&str], service: Option<&str>, token: &Secret) -> Strin
     form.finish()
 }
 
-/// A request for a token.
+/// What a token is requested with.
 #[derive(Debug)]
 pub(in crate::registry) struct TokenRequest<'a> {
     pub(in crate::registry) context: &'a RequestContext<'a>,

@@ -84,7 +84,7 @@ fn media_type(response: &Response) -> Option<String> {
 pub enum ManifestLookup {
     /// It is present.
     Found(Box<Descriptor>),
-    /// It is absent.
+    /// The registry does not have the manifest.
     Absent,
     /// The registry does not say.
     Unknown,

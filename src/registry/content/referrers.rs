@@ -49,7 +49,7 @@ pub struct UnusableEntry {
 /// The result of the referrers API.
 #[derive(Debug)]
 pub enum ReferrersApi {
-    /// The list.
+    /// The registry has a list, which may be empty.
     Listed(ReferrerList),
     /// The registry has no referrers API for this repository.
     Unsupported,

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{address} is {reason}")]
 pub struct DeniedAddress {
-    /// The address.
+    /// The address that the name resolved to.
     pub address: IpAddr,
     /// Why it is denied.
     pub reason: &'static str,

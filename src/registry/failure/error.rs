@@ -22,6 +22,7 @@ pub(in crate::registry) type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// Why a request to a registry failed. `what` names what was requested, for example
 /// `manifest docker.io/library/nginx:1.25`; the registry's own text is truncated and escaped. (T-53, T-55, T-84)
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum RegistryError {
     /// The registry requires credentials, or refuses those that were sent.
     #[error("{}", unauthorized(.registry, .what, .detail, .credentials))]
@@ -108,7 +109,6 @@ pub enum RegistryError {
     Content {
         /// What was requested.
         what: String,
-        /// The difference.
         source: ContentMismatch,
     },
     /// The registry names another digest than that of the content. (T-58)
@@ -175,8 +175,8 @@ pub enum RegistryError {
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
     },
-    /// The registry refuses the request for a reason that neither a retry nor other credentials change: a quota, a rule, a project that
-    /// does not exist. (T-217)
+    /// The registry refuses the request for a reason that neither a retry nor other credentials change: a quota, a rule, a
+    /// project that does not exist. (T-217)
     #[error("{registry} refuses {what}: {denial} (HTTP status {status}{detail})")]
     Denied {
         /// Registry that refused.
@@ -194,7 +194,6 @@ pub enum RegistryError {
     /// descriptor. (T-95)
     #[error("layer {digest} is not in the registry, and cannot be downloaded from outside of it: {attempts}")]
     Foreign {
-        /// The layer.
         digest: Digest,
         /// Each address that was requested, and what happened there.
         attempts: String,
@@ -252,7 +251,6 @@ pub enum RegistryError {
     Sink {
         /// Blob that arrived.
         digest: Digest,
-        /// The cause.
         source: io::Error,
     },
     /// Content to be sent could not be read here, or does not match its digest.
@@ -260,7 +258,6 @@ pub enum RegistryError {
     Source {
         /// Blob to send.
         digest: Digest,
-        /// The cause.
         source: SourceError,
     },
     /// The credentials cannot be read.
@@ -269,7 +266,6 @@ pub enum RegistryError {
     /// A CA or client certificate that was named cannot be used.
     #[error("the certificate {path} cannot be used: {detail}")]
     Certificate {
-        /// The file.
         path: String,
         /// What is wrong with it.
         detail: String,

@@ -7,11 +7,11 @@ use crate::error::{Classify, ErrorKind};
 
 /// Why credentials cannot be read. Never holds what is in a file or what a helper printed. (T-76, T-92)
 #[derive(Debug, Clone, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum KeychainError {
     /// A file cannot be read, is too large, or is not of the expected shape.
     #[error("the credentials in {path} cannot be read: {detail}")]
     File {
-        /// The file.
         path: String,
         /// What is wrong, without any content.
         detail: String,
@@ -19,7 +19,6 @@ pub enum KeychainError {
     /// A credential helper that a file names is missing, or does not run on this system.
     #[error("the credential helper {program}, which {path} names, cannot be run: {detail}")]
     NoHelper {
-        /// The program.
         program: String,
         /// The file that names it.
         path: String,
@@ -29,7 +28,6 @@ pub enum KeychainError {
     /// A credential helper failed.
     #[error("the credential helper {program} for {registry} failed: {detail}")]
     Helper {
-        /// The program.
         program: String,
         /// Registry whose credentials were requested.
         registry: String,

@@ -308,8 +308,8 @@ mod tests {
         }
     }
 
-    /// Sends `count` requests over the usual number of connections with a round trip of 20 ms. Returns the time and the number of
-    /// refusals.
+    /// Sends `count` requests over the usual number of connections with a round trip of 20 ms. Returns the time and the
+    /// number of refusals.
     fn run(host: Host, says: RetryAfter, count: u32) -> (f64, u32) {
         let (mut limit, mut server) = (HostLimit::new(CONNECTIONS), Server::new(host));
         // When each connection does something next, and the start of the request that is answered then.

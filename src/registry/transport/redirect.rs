@@ -128,8 +128,8 @@ impl Bounds<'_> {
     }
 }
 
-/// Whether a redirect with this status is followed for a request that sends content. After the
-/// others a client may send a GET to the target (RFC 9110, section 15.4), which does not push the blob.
+/// Whether a redirect with this status is followed for a request that sends content. After the others a client may send a
+/// GET to the target (RFC 9110, section 15.4), which does not push the blob.
 pub(in crate::registry) fn check_method_kept(
     method: &Method,
     status: StatusCode,

@@ -68,7 +68,7 @@ struct Set {
     /// Its number among the items of the list that the document is.
     item: Option<usize>,
     line: u64,
-    /// Its mapping.
+    /// Number of the YAML node of its mapping.
     node: usize,
     /// Replacements and removals.
     changes: Vec<Change>,

@@ -26,7 +26,7 @@ pub(in crate::set) struct FoundSet<'a> {
     pub(in crate::set) file: &'a str,
     pub(in crate::set) name: &'a str,
     pub(in crate::set) namespace: Option<&'a str>,
-    /// Its manifest.
+    /// The YAML of the set, as its file has it.
     pub(in crate::set) manifest: &'a [u8],
     /// The images as the set writes them.
     pub(in crate::set) images: Vec<&'a str>,

@@ -30,7 +30,7 @@ const LISTS: [&str; 13] = [
     "helmChartInflationGenerator",
 ];
 
-/// A kustomization.
+/// A kustomization and where it lies.
 #[derive(Debug)]
 pub(super) struct Kustomization {
     pub(super) file: PathBuf,

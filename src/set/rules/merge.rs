@@ -21,7 +21,7 @@ pub struct MergedImages {
 /// An image that one or more sets want.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergedImage {
-    /// The reference.
+    /// The reference that all of these entries name.
     pub reference: Reference,
     /// Platforms to copy. Empty: all.
     pub platforms: Vec<Platform>,

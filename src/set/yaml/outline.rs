@@ -14,7 +14,7 @@ use super::position::Position;
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 128;
 
-/// A text and its location.
+/// A scalar with its line and column, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::set) struct LocatedText {
     pub(in crate::set) value: String,

@@ -162,8 +162,8 @@ pub(in crate::set) fn has_content(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('#')
 }
 
-/// Divides a file at its `---` and `...` lines. They are never content: YAML does not allow them
-/// at the left margin of a scalar. Documents with only comments or directives are left out.
+/// Divides a file at its `---` and `...` lines. They are never content: YAML does not allow them at the left margin of a
+/// scalar. Documents with only comments or directives are left out.
 pub(in crate::set) fn split(text: &str) -> Vec<Piece<'_>> {
     let (mark, text) =
         text.strip_prefix('\u{feff}').map_or((0, text), |rest| (text.len() - rest.len(), rest));

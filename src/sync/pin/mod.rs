@@ -167,7 +167,7 @@ pub fn tag_queries<'a>(targets: impl IntoIterator<Item = &'a PinTarget>) -> Vec<
 /// A file with new digests.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PinnedFile {
-    /// The content.
+    /// The new content of the file.
     pub bytes: Vec<u8>,
     /// What is new in it, each target with its new digest.
     pub changes: Vec<(PinTarget, Digest)>,

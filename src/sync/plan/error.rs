@@ -7,6 +7,7 @@ use crate::oci::digest::Digest;
 
 /// Why a bundle cannot be planned.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum PlanError {
     /// Nothing to bundle.
     #[error("no EdgeImageSet was found")]
@@ -16,20 +17,13 @@ pub enum PlanError {
     TooManySets(usize),
     /// A set larger than a bundle may hold.
     #[error("{file} is too large: {size} bytes, at most {MAX_SET} are allowed")]
-    LargeSet {
-        /// Its file.
-        file: String,
-        /// Its bytes.
-        size: u64,
-    },
+    LargeSet { file: String, size: u64 },
     /// Two images describe one digest with different sizes.
     #[error("{digest} has {one} bytes by one image and {other} by another")]
     Sizes {
-        /// The blob.
         digest: Digest,
         /// One size.
         one: u64,
-        /// The other.
         other: u64,
     },
     /// The time of the commit cannot be expressed.
@@ -40,19 +34,15 @@ pub enum PlanError {
         "{image} is to travel for {platforms} only, and {registry} takes no index some of whose images are missing"
     )]
     Sparse {
-        /// The image.
         image: String,
         /// Platforms that were chosen.
         platforms: String,
-        /// The registry.
         registry: String,
     },
     /// A site that reads only an older format could not read the content.
     #[error("{image} needs format version {needed}: {what}")]
     Version {
-        /// The image.
         image: String,
-        /// The version.
         needed: u32,
         /// The content that needs the version.
         what: String,

@@ -39,7 +39,7 @@ const MAX_ORIGINS: usize = 4;
 /// The choices that a user makes for a bundle, besides its sets.
 #[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
-    /// The stream.
+    /// The stream that the bundle belongs to.
     pub stream: StreamName,
     /// The sequence; `None`: the bundle's time, in seconds since 1970.
     pub sequence: Option<u64>,

@@ -10,7 +10,7 @@ use crate::sync::resolve::Resolved;
 /// What a bundle has from one local source.
 #[derive(Debug, Clone)]
 pub struct SourceShare {
-    /// The source.
+    /// The local source that is read.
     pub source: Arc<LocalSource>,
     /// Images that are read from it.
     pub images: usize,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pushes the referrers of an image: signatures, SBOMs, attestations. They are optional: a failure of one does not affect
-//! the others or the image, and is reported. All of their requests together use at most a quarter of the retries of a run. (T-127)
+//! the others or the image, and is reported. All of their requests together use at most a quarter of the retries of a run.
+//! (T-127)
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,7 +98,8 @@ impl Run<'_> {
         referrers_tag(subject).is_some_and(|tag| self.claimed.contains(&(target.repository.clone(), tag)))
     }
 
-    /// Puts the manifests of a referrer whose blobs have arrived. Returns whether the registry confirmed that it lists the referrer.
+    /// Puts the manifests of a referrer whose blobs have arrived. Returns whether the registry confirmed that it lists the
+    /// referrer.
     async fn put_referrer(
         &self,
         repository: &Repository,

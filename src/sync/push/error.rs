@@ -16,6 +16,7 @@ use crate::registry::RegistryError;
 
 /// Why a target is not complete at the edge.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum TargetError {
     /// The registry.
     #[error(transparent)]
@@ -26,7 +27,6 @@ pub enum TargetError {
     /// The manifest that was read back is not the one that was sent. (T-58)
     #[error("{registry} delivers {got} where {expected} was put")]
     ReadBack {
-        /// The registry.
         registry: RegistryHost,
         /// What was put.
         expected: Digest,
@@ -36,7 +36,6 @@ pub enum TargetError {
     /// A blob of a referrer was not pushed.
     #[error("blob {digest} could not be sent: {reason}")]
     Blob {
-        /// The blob.
         digest: Digest,
         /// Why.
         reason: String,
@@ -44,9 +43,7 @@ pub enum TargetError {
     /// The registry refuses an index whose children are not all present.
     #[error("{registry} refuses index {digest}, some of whose children it does not have: {source}")]
     Sparse {
-        /// The registry.
         registry: RegistryHost,
-        /// The index.
         digest: Digest,
         /// Children that were missing at the source already, as in [`crate::oci::Index::name_of`].
         missing: Vec<String>,
@@ -60,11 +57,8 @@ pub enum TargetError {
         "{registry} does not let tag {repository}:{tag} be changed from {found}; {digest} is there under its digest: {source}"
     )]
     FixedTag {
-        /// The registry.
         registry: RegistryHost,
-        /// The repository.
         repository: RepositoryName,
-        /// The tag.
         tag: Tag,
         /// What it names.
         found: Digest,
@@ -142,6 +136,7 @@ impl Classify for TargetError {
 
 /// Why a push is not complete.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum PushError {
     /// A repository name that the destination's prefix makes too long.
     #[error(transparent)]
@@ -149,11 +144,8 @@ pub enum PushError {
     /// Two sets give one tag of one repository to different images.
     #[error("{registry}/{repository}:{tag} is claimed by two images: {}, and {}", .claims[0], .claims[1])]
     Collision {
-        /// The registry.
         registry: RegistryHost,
-        /// The repository.
         repository: RepositoryName,
-        /// The tag.
         tag: Tag,
         /// The two images, on the heap: errors are moved through every result of a push.
         claims: Box<[Claim; 2]>,
@@ -171,7 +163,6 @@ pub enum PushError {
         "the destination `{destination}` of set {set} ({file}) holds a variable, which only the cluster of a site fills in"
     )]
     Variable {
-        /// The set.
         set: SetName,
         /// Its file in the checkout.
         file: String,
@@ -184,7 +175,6 @@ pub enum PushError {
     /// Layers of the base are missing in the registry. Nothing was written. (T-32)
     #[error("{registry} does not have {} that the bundle expects there:\n{}", count(.missing.len()), layers(.missing))]
     Base {
-        /// The registry.
         registry: RegistryHost,
         /// The layers, at least one.
         missing: Vec<MissingLayer>,
@@ -204,7 +194,7 @@ pub enum PushError {
 /// An image that a set gives a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The image.
+    /// Digest of the image.
     pub digest: Digest,
     /// The set, with its namespace.
     pub set: String,
@@ -221,9 +211,9 @@ impl fmt::Display for Claim {
 /// A layer that is missing in all repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingLayer {
-    /// Its digest.
+    /// Digest of the blob.
     pub digest: Digest,
-    /// Its bytes.
+    /// Size of the blob, in bytes.
     pub size: u64,
     /// Images that need it, as the sets write them.
     pub images: Vec<String>,

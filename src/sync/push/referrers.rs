@@ -25,7 +25,7 @@ const WRITES: u32 = 5;
 pub struct PushedReferrer<'a> {
     /// Its entry in the bundle's manifest.
     pub referrer: &'a BundleReferrer,
-    /// Its manifest.
+    /// Descriptor of its manifest.
     pub root: &'a Descriptor,
     /// Whether the registry confirmed that it lists the manifest (`OCI-Subject`).
     pub acknowledged: bool,
@@ -38,7 +38,7 @@ pub struct ReferrerProblem {
     pub repository: RepositoryName,
     /// What it refers to.
     pub subject: Digest,
-    /// Its manifest.
+    /// Digest of its manifest.
     pub digest: Digest,
     /// Whether it is present but not listed, so that it is found only by its digest.
     pub unlisted: bool,

@@ -27,7 +27,7 @@ pub struct PushReport {
     pub tags: Vec<TagState>,
     /// Blobs that were sent.
     pub blobs_sent: u64,
-    /// Their bytes.
+    /// Size of the blobs that were sent, in bytes.
     pub bytes_sent: u64,
     /// Blobs that the registry mounted from another of its repositories.
     pub blobs_mounted: u64,

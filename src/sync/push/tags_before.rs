@@ -34,9 +34,9 @@ impl From<&ManifestLookup> for TagBefore {
 /// A tag of a set's image, and what it named before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagState {
-    /// The repository.
+    /// The repository at the destination.
     pub repository: RepositoryName,
-    /// The tag.
+    /// The tag that the push moves or sets.
     pub tag: Tag,
     /// What it named before.
     pub before: TagBefore,

@@ -16,9 +16,9 @@ pub struct Target {
     pub repository: RepositoryName,
     /// The image's index in the bundle's manifest.
     pub image: usize,
-    /// The image.
+    /// Digest of the image's manifest or index.
     pub digest: Digest,
-    /// Its tags.
+    /// The tags that name the image after the push.
     pub tags: BTreeSet<Tag>,
     /// The references that it comes from, as the sets write them.
     pub references: BTreeSet<String>,
@@ -27,7 +27,7 @@ pub struct Target {
 /// The targets of one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The destination.
+    /// The registry and repository that receive it.
     pub destination: Destination,
     /// In the order of the archive, so that the media is read forward.
     pub targets: Vec<Target>,

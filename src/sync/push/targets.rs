@@ -25,8 +25,8 @@ pub fn select(bundle: &Bundle, names: &[SetName]) -> Result<Vec<usize>, PushErro
     Ok(sets.iter().enumerate().filter(|(_, set)| is_selected(set)).map(|(n, _)| n).collect())
 }
 
-/// The deliveries of the sets at the indexes `sets`: all to `destination`, or else each to its own `destinationRegistry`. In the
-/// order of the destinations.
+/// The deliveries of the sets at the indexes `sets`: all to `destination`, or else each to its own `destinationRegistry`.
+/// In the order of the destinations.
 ///
 /// # Errors
 /// [`PushError::Name`], [`PushError::Collision`]; [`PushError::Variable`] if a set has no destination of its own.

@@ -55,7 +55,7 @@ pub(super) struct Candidate {
     pub(super) bytes: Option<Bytes>,
 }
 
-/// Results of look-ups.
+/// Referrers that were found, and those that could not be read.
 #[derive(Debug, Default)]
 pub(super) struct LookUpResults {
     pub(super) candidates: Vec<Candidate>,

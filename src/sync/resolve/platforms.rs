@@ -73,7 +73,7 @@ fn replaced<'a>(
     })
 }
 
-/// The platform in a config.
+/// What the config of an image says of its platform.
 enum ConfigPlatform {
     Platform(Platform),
     None,

@@ -21,7 +21,7 @@ use crate::sync::source::ReadError;
 pub struct ReferrerFailure {
     /// Position of its image in [`Resolved::images`].
     pub image: usize,
-    /// The image.
+    /// The reference of the image, as the set writes it.
     pub reference: Reference,
     /// The manifest of the referrer or child.
     pub digest: Digest,

@@ -15,16 +15,16 @@ use crate::oci::reference::{Reference, RegistryHost, RepositoryName, Tag};
 /// A repository that a blob can be fetched from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// The registry.
+    /// The source registry.
     pub registry: RegistryHost,
-    /// The repository in it.
+    /// The repository in the source registry.
     pub repository: RepositoryName,
 }
 
 /// An image whose closure is known.
 #[derive(Debug, Clone)]
 pub struct ResolvedImage {
-    /// The reference.
+    /// The reference, as sets write it.
     pub reference: Reference,
     /// Platforms asked for; empty: all.
     pub platforms: Vec<Platform>,
@@ -32,9 +32,9 @@ pub struct ResolvedImage {
     pub root: Descriptor,
     /// Kind of artifact, if it is not a container image.
     pub artifact_type: Option<String>,
-    /// Its closure.
+    /// All content that it needs.
     pub closure: Closure,
-    /// Its referrers.
+    /// What refers to it and is carried with it: signatures, attestations, SBOMs.
     pub referrers: Vec<ResolvedReferrer>,
     /// Its referrers that cannot be fetched.
     pub missing_referrers: Vec<MissingReferrer>,
@@ -45,7 +45,7 @@ pub struct ResolvedImage {
 /// An image that could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingImage {
-    /// The reference.
+    /// The reference, as sets write it.
     pub reference: Reference,
     /// Platforms asked for; empty: all.
     pub platforms: Vec<Platform>,
@@ -75,13 +75,13 @@ pub struct Resolved {
 pub struct ResolvedReferrer {
     /// What it refers to.
     pub subject: Digest,
-    /// Its manifest.
+    /// Descriptor of its manifest.
     pub root: Descriptor,
     /// Kind of artifact.
     pub artifact_type: Option<String>,
     /// The tag that names it, if only a tag does.
     pub tag: Option<Tag>,
-    /// Its closure.
+    /// All content that it needs.
     pub closure: Closure,
 }
 

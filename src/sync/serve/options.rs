@@ -33,15 +33,11 @@ impl std::fmt::Debug for Tls {
 
 /// Why a bundle cannot be served.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum ServeError {
     /// The address is in use, or not one of this machine.
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
     /// Certificate or key cannot be used.
     #[error("the TLS certificate or key cannot be used: {0}")]
     Tls(String),

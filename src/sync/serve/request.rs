@@ -64,7 +64,7 @@ pub(super) fn query(query: Option<&str>, key: &str) -> Option<String> {
 pub(super) enum Range {
     /// The complete blob: no range was requested, or one that a server may ignore.
     Full,
-    /// A part.
+    /// The offset of the first byte, and the number of bytes.
     Part(u64, u64),
     /// Outside the blob.
     Unsatisfiable,

@@ -159,7 +159,7 @@ impl ImageBuilder {
         self
     }
 
-    /// Builds it.
+    /// Encodes the manifest and hashes all blobs.
     pub fn build(self) -> Image {
         self.build_with(|_| {})
     }

@@ -22,7 +22,7 @@ use crate::registry::Registry;
 pub struct Image {
     /// Media type of the manifest or index.
     pub media_type: String,
-    /// Its bytes.
+    /// The manifest as it is served.
     pub manifest: Vec<u8>,
     /// Digest of `manifest`.
     pub digest: Digest,

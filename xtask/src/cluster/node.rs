@@ -42,7 +42,7 @@ impl Node {
         Ok(names.iter().map(|name| Self::new(cache, name)).collect())
     }
 
-    /// Its name.
+    /// Name of the node's container.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

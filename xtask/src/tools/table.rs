@@ -51,7 +51,6 @@ pub(crate) enum Source {
 pub(crate) struct GoModule {
     /// The module's path.
     pub(crate) path: &'static str,
-    /// Its version.
     pub(crate) version: &'static str,
     /// The package of the program, below the module.
     pub(crate) package: &'static str,
@@ -68,7 +67,6 @@ pub(crate) struct GoModule {
 pub(crate) struct Npm {
     /// Name of the package.
     pub(crate) package: &'static str,
-    /// Its version.
     pub(crate) version: &'static str,
     /// The script of the program, below the package.
     pub(crate) script: &'static str,
@@ -81,7 +79,6 @@ pub(crate) struct Npm {
 pub(crate) struct GoFiles {
     /// The module's path.
     pub(crate) path: &'static str,
-    /// Its version.
     pub(crate) version: &'static str,
     /// The folders and files that are copied.
     pub(crate) files: &'static [&'static str],

@@ -81,7 +81,6 @@ impl Findings {
         }));
     }
 
-    /// Adds errors.
     pub(crate) fn add_errors<'a>(
         &mut self,
         errors: impl IntoIterator<Item = &'a SetError>,
@@ -94,7 +93,6 @@ impl Findings {
         }
     }
 
-    /// Adds warnings.
     pub(crate) fn add_warnings<'a>(
         &mut self,
         warnings: impl IntoIterator<Item = &'a Warning>,

@@ -26,7 +26,8 @@ impl<'a> Released<'a> {
         self.site.desk.krs_of(&self.program, arguments)
     }
 
-    /// Verifies, inspects and pushes a bundle with it. The push ends with 6 where the bundle does not have an image, and says so.
+    /// Verifies, inspects and pushes a bundle with it. The push ends with 6 where the bundle does not have an image, and
+    /// says so.
     fn accepts(&self, bundle: &str, more: &[&str], code: i32) -> Value {
         self.krs(&[&["verify", bundle], more].concat()).ok();
         let facts = self.krs(&["inspect", bundle, "--format", "json"]).ok().json();

@@ -14,11 +14,11 @@ pub(super) const MAX_ENTRY: usize = 1 << 20;
 
 /// Why the content of a Secret or ConfigMap cannot be used. Never quotes the content. (T-76)
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum CredentialsError {
     /// A key that a Secret of this type has.
     #[error("the key `{key}` is missing, which a Secret of type {kind} has")]
     Missing {
-        /// The key.
         key: &'static str,
         /// Type of the Secret.
         kind: String,
@@ -71,7 +71,6 @@ pub enum CredentialsError {
     Folder {
         /// The folder or file.
         path: Utf8PathBuf,
-        /// The cause.
         source: io::Error,
     },
 }

@@ -18,7 +18,7 @@ use crate::model::task::MAX_MOUNT_FROM;
 pub(super) struct Accepted {
     pub held: Arc<OpenBundle>,
     pub stock: StockBundle,
-    /// Bytes of all blobs.
+    /// Size of all blobs together, in bytes.
     pub blob_bytes: u64,
 }
 

@@ -66,7 +66,7 @@ pub(super) enum State {
     Ahead(Accepted, Ahead),
     /// The media fail.
     Unreadable(String),
-    /// It passed.
+    /// All checks passed.
     Accepted(Accepted),
 }
 

@@ -29,7 +29,7 @@ use crate::model::bundle_inventory::BundleInventory;
 use crate::model::marks::{Marks, Standing};
 use crate::model::required_images::RequiredImages;
 
-/// The files.
+/// The files of all scans, by path, and what is known of each.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     /// By their path below the drop folder.

@@ -136,8 +136,8 @@ impl SetReconcile<'_> {
         }
     }
 
-    /// Targets that the registry is to be asked about now: of those that are present a sample, and of those whose verification is
-    /// old as many as may be verified now.
+    /// Targets that the registry is to be asked about now: of those that are present a sample, and of those whose
+    /// verification is old as many as may be verified now.
     fn due(&self, observed: &Observed, state: &SetState) -> Vec<(Target, CheckKind)> {
         let mut due = due_checks(&observed.targets, state, self.resync, self.verify, self.now);
         due.retain(|(target, how)| *how == CheckKind::Head || !observed.known.suffices(&target.key, *how));

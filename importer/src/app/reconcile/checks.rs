@@ -269,8 +269,8 @@ impl Progress {
 }
 
 impl Check {
-    /// Starts, `now`, to ask `edge` about the `lists` of targets ([`Edge::ask`]) for `set`, which is reconciled again at the end if it did not wait for
-    /// that.
+    /// Starts, `now`, to ask `edge` about the `lists` of targets ([`Edge::ask`]) for `set`, which is reconciled again at
+    /// the end if it did not wait for that.
     pub(super) fn start(
         turn: Turn,
         edge: Edge,

@@ -9,6 +9,7 @@ use crate::adapters::high_water_marks::MarkError;
 
 /// Why a reconcile failed. It is retried.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum ReconcileError {
     /// The API server did not do something.
     #[error("{what}: {source}")]
@@ -20,10 +21,7 @@ pub enum ReconcileError {
     },
     /// It took too long.
     #[error("reconciling takes longer than {} s", .limit.as_secs())]
-    TimedOut {
-        /// The limit.
-        limit: Duration,
-    },
+    TimedOut { limit: Duration },
     /// The system has no random numbers.
     #[error("the system gives no random numbers, so that no copy Job can be created")]
     Random,

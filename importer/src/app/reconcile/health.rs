@@ -72,7 +72,7 @@ pub(super) enum Counts {
     Answered,
     /// No request before this time has passed; neither a failure nor the end of them.
     Wait(Duration),
-    /// Nothing.
+    /// It says nothing about the host.
     Nothing,
 }
 

@@ -231,8 +231,9 @@ impl Sources<'_> {
     }
 }
 
-/// What it says about a registry that nothing came from in time. One without a first request (`is_started`), because others took the
-/// time, is not known; one that had its client pause (`paused`) answered. Neither must be left alone by all others.
+/// What it says about a registry that nothing came from in time. One without a first request (`is_started`), because others
+/// took the time, is not known; one that had its client pause (`paused`) answered. Neither must be left alone by all
+/// others.
 const fn silence(is_started: bool, paused: bool) -> Health {
     match (is_started, paused) {
         (false, _) => Health::Unknown,

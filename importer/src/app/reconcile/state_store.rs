@@ -17,7 +17,7 @@ use crate::model::state::SetState;
 
 /// Begins the name of every such ConfigMap; the UID of the set follows.
 const PREFIX: &str = "krs-state-";
-/// The key in it.
+/// The key of the state in the ConfigMap.
 const KEY: &str = "state.json";
 /// Marks them.
 const LABEL: &str = "kuberegistrysync.io/state";

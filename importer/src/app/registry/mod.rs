@@ -29,7 +29,7 @@ use front::RegistryService;
 /// Most connections of one address at once. Several Pods of a node may show one address, and a copy has a handful.
 const PER_PEER: usize = 64;
 
-/// The server.
+/// The embedded registry, before it runs.
 #[derive(Debug)]
 pub struct Registry {
     listener: Listener,

@@ -19,9 +19,9 @@ use crate::model::target::{Target, TargetKey};
 /// Everything that is known about a set at one moment.
 #[derive(Debug)]
 pub struct Observation<'a> {
-    /// The moment.
+    /// When the decision is made.
     pub now: Timestamp,
-    /// The spec.
+    /// What the set asks for.
     pub spec: &'a EdgeImageSetSpec,
     /// The set's namespace.
     pub namespace: &'a str,

@@ -45,7 +45,7 @@ impl Intervals {
 
 /// How things stand with a target.
 pub(super) enum TargetState<'a> {
-    /// It is verified.
+    /// All content of the target is verified to be in the registry.
     Verified,
     /// A running Job copies it.
     Copying,
@@ -80,8 +80,8 @@ pub(super) enum Awaited {
     Unseen,
 }
 
-/// Whether the target counts as present. A verification is renewed every `verifyInterval`; one that could not be renewed, because
-/// the registry does not answer, counts for the same time again, so that a registry that is away for a night turns
+/// Whether the target counts as present. A verification is renewed every `verifyInterval`; one that could not be renewed,
+/// because the registry does not answer, counts for the same time again, so that a registry that is away for a night turns
 /// nothing red. A suspended set is not reconciled, so that its verifications stay.
 pub(super) fn is_verified(o: &Observation<'_>, intervals: Intervals, target: &Target) -> bool {
     let denied = matches!(

@@ -32,9 +32,9 @@ pub const NO_SIDECAR_ANNOTATIONS: [(&str, &str); 2] =
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variable {
-    /// Its name.
+    /// Name of the variable.
     pub name: String,
-    /// Its value.
+    /// Value of the variable, as it is.
     #[serde(default)]
     pub value: String,
 }

@@ -97,7 +97,8 @@ impl Repository {
             self.shared.capabilities.set_head(self.registry(), ContentKind::Blob, support);
         }
         match got {
-            // The registry responds, but fails for this blob, for example because its storage has lost it. The upload repairs it.
+            // The registry responds, but fails for this blob, for example because its storage has lost it. The upload
+            // repairs it.
             Err(RegistryError::Unavailable { .. }) if for_push && is_failure(head) => Ok(false),
             got => Ok(got? == Some(size)),
         }

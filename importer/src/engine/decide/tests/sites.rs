@@ -3,9 +3,10 @@
 //! that come and go, specs that change, an edge registry that loses and damages content and of which somebody else moves
 //! tags, and an importer that is killed.
 //!
-//! Always: nothing is Ready without having been verified of limited age, nothing is decided from below a mark, and media may be pulled
-//! only when no set needs them. Once the faults stop, every set is Ready in bounded time, with what the newest bundle says,
-//! although all media are pulled as soon as that is allowed and no set is reconciled before it asked for that.
+//! Always: nothing is Ready without having been verified of limited age, nothing is decided from below a mark, and media
+//! may be pulled only when no set needs them. Once the faults stop, every set is Ready in bounded time, with what the
+//! newest bundle says, although all media are pulled as soon as that is allowed and no set is reconciled before it asked
+//! for that.
 mod faults;
 mod promises;
 mod rounds;

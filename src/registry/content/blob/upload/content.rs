@@ -29,7 +29,7 @@ pub enum BlobContent {
     /// Another repository of the same registry. If the registry does not mount the blob, it is downloaded and sent on without
     /// being stored here; `received` is told the number of bytes.
     Repository {
-        /// The repository.
+        /// The repository that the blob is mounted from.
         name: RepositoryName,
         /// Is told how many more bytes were received.
         received: Received,
@@ -51,9 +51,9 @@ impl fmt::Debug for BlobContent {
 /// A blob that is to be sent.
 #[derive(Debug, Clone)]
 pub struct BlobPush {
-    /// Its digest.
+    /// Digest of the complete blob.
     pub digest: Digest,
-    /// Its bytes.
+    /// Size of the complete blob, in bytes.
     pub size: u64,
     /// Where they come from.
     pub content: BlobContent,

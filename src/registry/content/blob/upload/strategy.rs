@@ -15,7 +15,7 @@ pub(in crate::registry) enum SentBody {
 /// How an upload that was refused may still succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::registry) enum Strategy {
-    /// It fails.
+    /// The upload fails with this error.
     Fail,
     /// With a new session: the registry does not know this one any more, or got out of step with it.
     Reopen,
