@@ -29,10 +29,10 @@ fn page(
     tables: &[Table],
     results: &[GoalResult],
 ) -> String {
-    let mut out = "# Benchmarks\n\nWhat krs costs, beside the least that must be done for the same work (the *floor*) \
-                   and beside other programs.\nThis page is written by the command that repeats it:\n\n\
+    let mut out = "# Benchmarks\n\nThis page shows what krs costs, compared with the least work that gives the same result (the \
+                   *floor*) and with other programs.\nA full run of the first command writes this page:\n\n\
                    ```text\ncargo xtask bench            # most of an hour or more; needs Rust, Go and root on Debian 12\n\
-                   cargo xtask bench --small    # a look at whether it works\n\
+                   cargo xtask bench --small    # a quick check that the benchmark works\n\
                    cargo xtask bench --only push --rounds 5\n```\n\n"
         .to_owned();
     out += &markdown(&goals(results)).replacen("### ", "## ", 1);
@@ -45,14 +45,14 @@ fn page(
         "- The content: {content} (`cargo xtask corpus`). The same package files give the same bytes.\n\
          - Registries are Distribution 3 on the same machine, over loopback and without TLS; each cold push has an empty \
          one.\n\
-         - All take turns; rounds: {rounds}. The table has the median, the least and the most. A ratio is the median of \
-         the ratios of each round. `sync` runs before each. Over links of the benchmark's own there is one round.\n\
-         - Processor time and memory are those of the programs, without the registry. Where a program has to be called \
-         once for each image, times are added up and the most memory counts.\n\
-         - Peers carry no signatures and SBOMs by reference, krs asks for them. krs brings the archive to the disk before \
-         it says that it is ready, the floor and the peers do not.\n\
-         - The slow link is a forwarder that holds each byte for 25 ms each way, with 100 Mbit/s in each direction for \
-         all connections together; a connection takes a round trip to be made.\n"
+         - The programs take turns; rounds: {rounds}. The table has the median, the minimum and the maximum. A ratio is the \
+         median of the ratios of each round. `sync` runs before each. Over the links of the benchmark there is one round.\n\
+         - Processor time and memory are those of the programs, without the registry. If a program has to be called once \
+         for each image, the times are added, and the highest memory counts.\n\
+         - krs queries the registry for signatures and SBOMs; the other programs do not. krs flushes the archive to the disk \
+         before it reports that it is ready; the floor and the other programs do not.\n\
+         - The slow link is a forwarder that delays each byte by 25 ms in each direction, with 100 Mbit/s in each direction \
+         for all connections together; opening a connection takes a round trip.\n"
     );
     out += "## Machine and programs\n\n| | |\n| --- | --- |\n";
     for (name, value) in facts {

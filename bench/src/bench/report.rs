@@ -105,7 +105,7 @@ pub(crate) fn table(
 }
 
 const HEAD: [&str; 8] =
-    ["who", "seconds (least–most)", "CPU s", "RSS MiB", "peak disk MB", "on the wire MB", "× floor", "goal"];
+    ["who", "seconds (min–max)", "CPU s", "RSS MiB", "peak disk MB", "on the wire MB", "× floor", "goal"];
 
 fn pick(lane: &Lane, again: bool) -> &Runs {
     if again { &lane.again } else { &lane.first }

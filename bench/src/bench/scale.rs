@@ -19,8 +19,8 @@ const SMALL_SIZES: [u32; 2] = [100, 500];
 /// How much longer one of many images may take than one of few.
 const LINEAR: Goal = Goal::Times(1.5);
 const NOT_LINEAR: &str = "\
-    What is quadratic would be at 10 ×. Few images take a fraction of a second, are run once, and fit into the caches of \
-    the processor; more rounds would tell how much of it is that.";
+    Quadratic work would give 10 ×. The run with few images takes a fraction of a second, is done once, and fits into the \
+    caches of the processor; more rounds would show how much that contributes.";
 const MEMORY: Goal = Goal::Memory(256 << 20);
 const LIMIT: Duration = Duration::from_secs(1800);
 

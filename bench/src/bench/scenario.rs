@@ -17,7 +17,7 @@ pub(crate) enum Name {
     Push,
     /// Fifteen images into a registry that has them
     Repeat,
-    /// Proving an archive that was just written, and one that has to come from the disk
+    /// Verifying an archive that was just written, and one that has to come from the disk
     Verify,
     /// A bundle over a slow link
     SlowBundle,
@@ -87,18 +87,18 @@ pub(crate) const MEMORY: Goal = Goal::Memory(64 << 20);
 pub(crate) const DISK: f64 = 1.0;
 
 const ON_DISK: &str = "\
-    krs says that an archive is ready when it is on the disk, the floor when it is in memory. Fetching and writing go on \
-    side by side, so that the slower of the two decides: here \"as many bytes from memory to the disk\". What would get \
-    there is a disk that takes what the registry gives.";
+    krs reports that an archive is ready when it is on the disk, the floor when it is in memory. Fetching and writing run \
+    in parallel, so that the slower of the two decides: here \"as many bytes from memory to the disk\". A faster disk would \
+    meet the goal.";
 const ROUND_TRIPS: &str = "\
-    Small questions (is it there, where may it go, was it taken) take a round trip each, and only as many are under way \
-    as there are connections. What would get there are more of those.";
+    Small requests (is it present, where may it be uploaded, was it accepted) take a round trip each, and there are only \
+    as many at once as there are connections. More connections would meet the goal.";
 
 /// Scenarios that the general runner carries out.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: Name::Bundle,
-        title: "From a registry into one place",
+        title: "From a registry into one file",
         choice: Choice::All,
         work: Work::Fetch,
         link: DIRECT,
@@ -115,7 +115,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         link: DIRECT,
         rounds: None,
         goal: Some(Goal::Times(1.1)),
-        again: Some(("Into a registry that has it all", None)),
+        again: Some(("Into a registry that has all of it", None)),
         why: "",
     },
     Scenario {
@@ -131,13 +131,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: Name::Verify,
-        title: "Proving an archive that is in memory still",
+        title: "Verifying an archive that is in memory",
         choice: Choice::All,
         work: Work::Verify,
         link: DIRECT,
         rounds: None,
         goal: Some(Goal::Speed(0.85)),
-        again: Some(("Proving an archive that comes from the disk", Some(Goal::Speed(0.85)))),
+        again: Some(("Verifying an archive that is read from the disk", Some(Goal::Speed(0.85)))),
         why: "",
     },
     Scenario {
@@ -159,7 +159,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         link: SLOW,
         rounds: Some(1),
         goal: Some(Goal::Times(1.05)),
-        again: Some(("Into a registry that has it all, 50 ms and 100 Mbit/s away", Some(Goal::Seconds(0.5)))),
+        again: Some((
+            "Into a registry that has all of it, 50 ms and 100 Mbit/s away",
+            Some(Goal::Seconds(0.5)),
+        )),
         why: ROUND_TRIPS,
     },
     Scenario {
