@@ -67,7 +67,7 @@ impl SetError {
         self
     }
 
-    /// An error about a file as a whole, with what to do next.
+    /// An error about an entire file, with what to do next.
     pub(crate) fn about(file: &str, message: &str, help: &str) -> Self {
         Self::file(file, message).help(help)
     }

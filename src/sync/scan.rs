@@ -79,12 +79,12 @@ pub async fn scan_registry(
     progress: &dyn Progress,
 ) -> Result<(Receipt, Vec<Incomplete>), RegistryError> {
     progress.begin(Activity::Survey, options.repositories.len() as u64);
-    let looks = options.repositories.iter().map(|(name, wanted)| async move {
+    let queries = options.repositories.iter().map(|(name, wanted)| async move {
         let found = scan_repository(client, client.repository(registry, name), wanted).await;
         progress.advance(Activity::Survey, 1);
         found
     });
-    let found = stream::iter(looks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
+    let found = stream::iter(queries).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
     progress.end(Activity::Survey);
     let (mut repositories, mut incomplete, mut sparse) = (Vec::new(), Vec::new(), false);
     let mut failure = None;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A registry that limits the rate of requests, with whole runs against it. (T-54)
+//! A registry that limits the rate of requests, with complete runs against it. (T-54)
 
 use std::time::{Duration, Instant};
 

@@ -347,7 +347,7 @@ async fn a_list_of_tags_that_may_be_cut_is_not_relied_on() {
         let resolved = resolved(&mut site).await;
         assert_eq!(resolved.images[0].referrers.len(), 1, "{what:?}");
     }
-    // A list that is complete spares the requests, and so does one that is cut and goes on.
+    // A list that is complete spares the requests, and so does one that is cut and resumed.
     for what in [None, Some(list(&named(&["1.0"])))] {
         let mut site = signed();
         let cut = what.is_some();

@@ -29,7 +29,7 @@ async fn t53_a_line_on_which_every_connection_breaks_after_64_kb_carries_everyth
     let bad = || Options { cut_connections: Some(64_000), ..Options::default() };
     let mut site = site(bad(), bad());
     let (bundle, images) = site.open("x.krs.tar").await;
-    // 16 cuts for one layer, four times as many as there are tries; each goes on where the last one ended.
+    // 16 cuts for one layer, four times as many as there are tries; each resumes where the last one ended.
     let connections = site.source.connections();
     assert!((16..40).contains(&connections), "{connections} connections");
     let report = site.push(&bundle, &images).await.unwrap();

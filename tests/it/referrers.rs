@@ -206,7 +206,7 @@ async fn t110_what_a_list_names_travels_only_where_it_says_so_itself() {
     let found = resolved.images[0].referrers.iter().map(|found| (found.root.digest, found.subject));
     let expected = [(listed[0].digest, both.digest), (listed[1].digest, part.digest)];
     assert_eq!(found.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
-    // The others are not of the image: it lacks nothing, and `required` is fulfilled.
+    // The others are not of the image: nothing of it is missing, and `required` is fulfilled.
     assert_eq!(resolved.images[0].missing_referrers, []);
     site.referrers = Referrers::Required;
     site.resolve(&client()).await.unwrap();
@@ -314,7 +314,7 @@ async fn t115_a_registry_that_lists_or_takes_no_referrers_gets_the_image_all_the
         assert_eq!(report.referrers.len(), expected, "{on:?}");
         assert!(report.referrers.iter().all(|problem| problem.unlisted == unlisted), "{on:?}");
     }
-    // It does not take the manifest of one, or the medium is damaged where a blob of one lies.
+    // It does not take the manifest of one, or the media are damaged where a blob of one lies.
     for damaged in [false, true] {
         let (site, image, bundle, images) = attached(Options::default()).await;
         let seal = signature(&image);

@@ -107,7 +107,7 @@ fn more_than_500_gb_are_planned_and_read_at_any_place() {
     write(&plan, &path);
 
     let bundle = Bundle::open(&path, &Policy::default()).unwrap();
-    // The structure is whole, and everything but the content of the large layers lies where it should.
+    // The structure is complete, and everything but the content of the large layers lies where it should.
     assert_eq!(bundle.images().unwrap().images.len(), 1);
     for blob in &bundle.manifest().blobs {
         bundle.check_header(blob).unwrap();

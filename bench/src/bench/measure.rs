@@ -64,11 +64,11 @@ fn run(commands: Vec<Command>, folder: &Path, limit: Duration, on_purpose: bool)
     let mut cost = Cost::default();
     let start = Instant::now();
     let result = thread::scope(|scope| {
-        let looking = scope.spawn(|| look(&shared, folder, start + limit));
+        let sampler = scope.spawn(|| sample(&shared, folder, start + limit));
         let result = commands.into_iter().try_for_each(|command| one(command, folder, &shared, &mut cost));
         cost.wall = start.elapsed();
         shared.done.store(true, Ordering::Relaxed);
-        let _ = looking.join();
+        let _ = sampler.join();
         result
     });
     if shared.killed.load(Ordering::Relaxed) {
@@ -120,14 +120,14 @@ fn pid(number: u32) -> Option<Pid> {
 }
 
 /// Samples the running program and the folder until all is done. Ends a program that runs too long.
-fn look(shared: &Shared, folder: &Path, end: Instant) {
-    let mut looks = 0;
+fn sample(shared: &Shared, folder: &Path, end: Instant) {
+    let mut samples = 0;
     while !shared.done.load(Ordering::Relaxed) {
         let number = shared.pid.load(Ordering::Relaxed);
         if let Some(rss) = memory(number) {
             shared.rss.fetch_max(rss, Ordering::Relaxed);
         }
-        if looks % SAMPLE_INTERVALS_PER_MEASURE == 0 {
+        if samples % SAMPLE_INTERVALS_PER_MEASURE == 0 {
             shared.disk.fetch_max(usage(folder), Ordering::Relaxed);
         }
         if Instant::now() > end
@@ -136,7 +136,7 @@ fn look(shared: &Shared, folder: &Path, end: Instant) {
             shared.killed.store(true, Ordering::Relaxed);
             let _ = kill_process(pid, Signal::KILL);
         }
-        looks += 1;
+        samples += 1;
         thread::sleep(SAMPLE_INTERVAL);
     }
 }

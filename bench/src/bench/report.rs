@@ -209,7 +209,7 @@ fn set(row: &mut [String], at: usize, text: &str) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a number to look at")]
+#[expect(clippy::cast_precision_loss, reason = "a number for people")]
 pub(crate) const fn float(number: u64) -> f64 {
     number as f64
 }

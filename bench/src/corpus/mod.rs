@@ -95,7 +95,7 @@ fn make(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<()> {
     out.write("index.json", &json!({"schemaVersion": 2, "manifests": entries}))?;
     out.write("corpus.json", &listed.iter().map(line).collect())?;
     let (blobs, bytes) = out.totals()?;
-    #[expect(clippy::cast_precision_loss, reason = "a number to look at")]
+    #[expect(clippy::cast_precision_loss, reason = "a number for people")]
     let megabytes = bytes as f64 / 1e6;
     println!("\n{} images, {blobs} blobs, {megabytes:.1} MB in {}", listed.len(), folder.display());
     Ok(())

@@ -73,7 +73,7 @@ pub(crate) struct Image {
     pub(crate) note: &'static str,
 }
 
-/// A whole corpus.
+/// All images of a corpus.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recipe {
     pub(crate) layers: &'static [Layer],

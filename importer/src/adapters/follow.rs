@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::adapters::heartbeat::Heartbeats;
 use crate::adapters::watch_source::Source;
 
-/// How often watches and what they told are looked after.
+/// How often watches and their results are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Between two comparisons with a fresh list.

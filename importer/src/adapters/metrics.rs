@@ -44,7 +44,7 @@ pub struct FailureLabels {
     pub reason: &'static str,
 }
 
-/// A line of bundles.
+/// Labels of what is counted by stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StreamLabels {
     /// Name of the stream.

@@ -72,7 +72,7 @@ impl Base {
         Err(Failure::new(reason::BASE_MISSING, ErrorKind::Incomplete, &text))
     }
 
-    /// Brings a layer of the base into the repository `edge`. Answers how; `None` where it is none of the base.
+    /// Brings a layer of the base into the repository `edge`. Answers how; `None` if the blob is not in the base.
     pub(super) async fn transfer(
         &self,
         edge: &Repository,

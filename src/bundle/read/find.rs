@@ -12,7 +12,7 @@ use crate::bundle::format::volumes;
 
 /// Deepest folder that is searched, below the one that was named.
 const MAX_DEPTH: usize = 4;
-/// Most entries of folders that are looked at, and most bundles that are found.
+/// Most entries of folders that are read, and most bundles that are found.
 const MAX_ENTRIES: usize = 20_000;
 const MAX_FOUND: usize = 200;
 

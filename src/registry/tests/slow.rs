@@ -42,7 +42,7 @@ async fn transfers_in_both_directions_share_one_limit() {
     assert!(one.unwrap() == content && two.unwrap() == content && sent.unwrap() == PushOutcome::Uploaded);
     assert!(took >= least(3 * content.len(), 1_000_000), "{took} s");
     let put = server.requests().into_iter().find(|request| request.method == "PUT").unwrap();
-    assert!(put.body == content, "pieces arrive in order and whole");
+    assert!(put.body == content, "all pieces arrive, in order");
 }
 
 #[tokio::test]

@@ -26,9 +26,9 @@ fn t107_filters_and_monitors_of_the_checkout_do_not_run() {
     assert!(!mark.exists(), "a program of the checkout was run");
 }
 
-/// Makes a checkout a partial clone that lacks an object, with a program to fetch it by.
-fn hostile(checkout: &Checkout, lacks: &str, mark: &Utf8Path, settings: &[(&str, &str)]) {
-    let id = checkout.git(&["rev-parse", lacks]);
+/// Makes a checkout a partial clone without one object, with a program to fetch it by.
+fn hostile(checkout: &Checkout, absent: &str, mark: &Utf8Path, settings: &[(&str, &str)]) {
+    let id = checkout.git(&["rev-parse", absent]);
     let (folder, rest) = id.trim().split_at(2);
     fs::remove_file(checkout.path().join(".git/objects").join(folder).join(rest)).unwrap();
     checkout.git(&["config", "core.repositoryFormatVersion", "1"]);

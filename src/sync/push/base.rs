@@ -58,8 +58,8 @@ pub async fn find(
 pub(super) fn missing(
     layer: &BaseLayer,
     images: BTreeSet<String>,
-    looked: &BTreeSet<RepositoryName>,
+    searched: &BTreeSet<RepositoryName>,
 ) -> MissingLayer {
-    let expected = looked.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let expected = searched.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     MissingLayer { digest: layer.digest, size: layer.size, images: images.into_iter().collect(), expected }
 }

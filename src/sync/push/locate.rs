@@ -109,8 +109,8 @@ impl Run<'_> {
             if need.elsewhere.is_none() {
                 let images = targets.iter().filter(needing).flat_map(|target| target.references.clone());
                 let expected = base::expected(layer, self.destination);
-                let looked = need.repositories.union(&expected).cloned().collect();
-                missing.push(base::missing(layer, images.collect(), &looked));
+                let searched = need.repositories.union(&expected).cloned().collect();
+                missing.push(base::missing(layer, images.collect(), &searched));
             }
         }
         if missing.is_empty() {

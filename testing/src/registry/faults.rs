@@ -201,7 +201,7 @@ impl Faults {
         self.0.lock().unwrap().clear();
     }
 
-    /// What goes wrong with this request: [`What::Realm`], which comes before credentials are looked at, or the
+    /// What goes wrong with this request: [`What::Realm`], which comes before credentials are checked, or the
     /// rest.
     pub(crate) fn hit(&self, request: &Parts, repository: Option<&str>, realm: bool) -> Vec<What> {
         let mut hits = Vec::new();

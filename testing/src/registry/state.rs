@@ -227,7 +227,7 @@ impl State {
         self.folder().join(format!("content-{}", self.number()))
     }
 
-    /// Content that is already here as a whole.
+    /// Content that is already complete here.
     pub(crate) fn store(&self, bytes: &[u8]) -> (Digest, Content) {
         let mut incoming = Incoming::default();
         incoming.write(self, bytes).unwrap();

@@ -28,7 +28,7 @@ fn created(call: &Call, repository: &str, digest: &Digest) -> Reply {
     reply
 }
 
-/// An answer about an upload that goes on.
+/// An answer about an upload that is not complete.
 fn running(call: &Call, status: u16, repository: &str, id: &str, len: u64) -> Reply {
     let mut reply = reply(status, "");
     // The query is a part of the address that clients have to keep; Distribution keeps its state there.

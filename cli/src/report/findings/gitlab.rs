@@ -18,7 +18,7 @@ pub(super) fn render(findings: &Findings) -> String {
             "check_name": finding.rule,
             "fingerprint": finding.fingerprint,
             "severity": severity,
-            // The line is required, also where the file as a whole is meant.
+            // The line is required, also for a finding about the entire file.
             "location": { "path": finding.file, "lines": { "begin": finding.line.max(1) } },
         })
     });

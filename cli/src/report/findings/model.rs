@@ -24,9 +24,9 @@ pub(crate) struct Finding {
     pub(super) rule: &'static str,
     /// Relative to the root of the checkout, with `/` between its parts.
     pub(super) file: String,
-    /// From 1; 0: the file as a whole is meant.
+    /// From 1; 0: the entire file.
     pub(super) line: u64,
-    /// From 1, in characters; 0: the line as a whole is meant.
+    /// From 1, in characters; 0: the entire line.
     pub(super) column: u64,
     pub(super) message: String,
     pub(super) help: Option<String>,

@@ -101,7 +101,7 @@ fn sarif_has_what_the_schema_requires_and_nothing_else() {
         assert_eq!(rules[index]["id"], result["ruleId"]);
         assert!(["error", "warning", "note"].contains(&result["level"].as_str().unwrap()));
         let place = &result["locations"][0]["physicalLocation"];
-        // Lines and columns begin at 1, and a file as a whole has no region.
+        // Lines and columns begin at 1, and an entire file has no region.
         assert!(place["region"].is_null() || place["region"]["startLine"].as_u64().unwrap() > 0);
         let uri = place["artifactLocation"]["uri"].as_str().unwrap();
         assert!(uri.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/%".contains(&b)), "{uri}");

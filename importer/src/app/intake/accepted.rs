@@ -37,7 +37,7 @@ fn expected_in<'a>(bundle: &Bundle, contents: impl Iterator<Item = &'a Descripto
         };
         let best = best.to_owned();
         open.retain(|_, names| !names.contains(&best));
-        // A name that is none cannot be looked into either.
+        // A name that is none cannot be checked either.
         chosen.extend(best.parse().ok());
     }
     chosen

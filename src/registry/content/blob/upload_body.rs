@@ -54,7 +54,7 @@ pub(in crate::registry) struct UploadBody {
     pub(in crate::registry) counters: Arc<Counters>,
 }
 
-/// Hashes a piece. The last piece of a blob is only handed out when the whole is what it should be, so that a registry
+/// Hashes a piece. The last piece of a blob is only handed out when the entire blob matches its digest, so that a registry
 /// never gets all of a damaged blob.
 fn hash_piece(
     hashing: &Mutex<SourceHash>,

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// A registry that loses what was cut at first, refuses parts, and then takes the whole.
+/// A registry that loses what was cut at first, refuses parts, and then accepts all of it in one request.
 #[tokio::test]
 async fn t101_where_parts_are_refused_the_blob_goes_in_one_request() {
     let content = noise(3_000_000);
