@@ -22,13 +22,13 @@ pub(super) struct Assessment<'a> {
 }
 
 impl<'a> Assessment<'a> {
-    pub(super) fn of(o: &Observation<'a>, intervals: Intervals) -> Self {
-        let index = Index::new(o.targets);
+    pub(super) fn of(observation: &Observation<'a>, intervals: Intervals) -> Self {
+        let index = Index::new(observation.targets);
         let mut running = Vec::new();
-        let mut attempts = vec![0; o.targets.len()];
-        let mut failed = vec![None; o.targets.len()];
-        let mut copying = vec![false; o.targets.len()];
-        for job in o.jobs {
+        let mut attempts = vec![0; observation.targets.len()];
+        let mut failed = vec![None; observation.targets.len()];
+        let mut copying = vec![false; observation.targets.len()];
+        for job in observation.jobs {
             let in_task = index.positions(job);
             if let JobPhase::Running { failed: Some(pod), .. } = &job.phase {
                 for (n, position) in in_task.iter().enumerate() {
@@ -47,8 +47,8 @@ impl<'a> Assessment<'a> {
                 running.push((job, positions));
             }
         }
-        let target_states = o.targets.iter().zip(copying).map(|(t, copying)| {
-            let target_state = target_state(o, intervals, t, copying);
+        let target_states = observation.targets.iter().zip(copying).map(|(t, copying)| {
+            let target_state = target_state(observation, intervals, t, copying);
             match target_state {
                 TargetState::Open { .. } if !fits(t) => TargetState::Broken {
                     reason: reason::INVALID_SPEC,

@@ -108,15 +108,18 @@ fn mount_from(open: &Open<'_>, blob_locations: &Holders<'_>) -> Vec<RepositoryNa
 
 /// Which repositories hold what: as verifications of other sets tell, and the verified targets of this one.
 pub(super) fn blob_locations<'a>(
-    o: &Observation<'a>,
+    observation: &Observation<'a>,
     verified: impl Iterator<Item = &'a Target>,
 ) -> Holders<'a> {
     let mut blob_locations = Holders::new();
-    for (blob, repositories) in o.blob_locations {
+    for (blob, repositories) in observation.blob_locations {
         blob_locations.entry(*blob).or_default().extend(repositories);
     }
     for target in verified {
-        let image = o.stock.find(o.namespace, &target.digest, &target.platforms).map(|(_, image)| image);
+        let image = observation
+            .stock
+            .find(observation.namespace, &target.digest, &target.platforms)
+            .map(|(_, image)| image);
         for blob in image.into_iter().flat_map(|image| &image.contents) {
             blob_locations.entry(*blob).or_default().insert(&target.repository);
         }

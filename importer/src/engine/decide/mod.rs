@@ -50,27 +50,30 @@ const QUEUE: Duration = Duration::from_secs(300);
 /// does not start and everything that they copy is there by other ways. One that works on targets that turned out to be
 /// there is left to end by itself, which it does at once. With a blocker nothing is deleted: what is wanted is not
 /// known for sure.
-pub fn decide(o: &Observation<'_>) -> Decision {
-    let intervals = Intervals::of(o.spec);
-    let assessment = Assessment::of(o, intervals);
-    let delete = delete(o, &assessment);
-    let create =
-        if o.blocker.is_some() || o.spec.suspend { Vec::new() } else { create(o, &assessment, &delete) };
+pub fn decide(observation: &Observation<'_>) -> Decision {
+    let intervals = Intervals::of(observation.spec);
+    let assessment = Assessment::of(observation, intervals);
+    let delete = delete(observation, &assessment);
+    let create = if observation.blocker.is_some() || observation.spec.suspend {
+        Vec::new()
+    } else {
+        create(observation, &assessment, &delete)
+    };
     let (create, started): (Vec<_>, Vec<_>) = create.into_iter().unzip();
     let started = started.into_iter().flatten().collect::<BTreeSet<_>>();
-    let summary = summary::summarize(o, &assessment, &started, create.len());
-    let again = again(o, &assessment, intervals, &started);
+    let summary = summary::summarize(observation, &assessment, &started, create.len());
+    let again = again(observation, &assessment, intervals, &started);
     let is_open = |(position, target_state): (usize, &TargetState<'_>)| {
         matches!(target_state, TargetState::Open { .. }) && !started.contains(&position)
     };
-    let is_idle = o.blocker.is_some() || o.spec.suspend;
+    let is_idle = observation.blocker.is_some() || observation.spec.suspend;
     let waits_for_jobs = !is_idle && assessment.target_states.iter().enumerate().any(is_open);
-    let from_bundle = from_bundle(o, &assessment);
+    let from_bundle = from_bundle(observation, &assessment);
     Decision { create, delete, summary, again, waits_for_jobs, from_bundle }
 }
 
-fn from_bundle(o: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<usize> {
-    if !follows_bundles(o.spec, o.blocker.as_ref()) {
+fn from_bundle(observation: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<usize> {
+    if !follows_bundles(observation.spec, observation.blocker.as_ref()) {
         return Vec::new();
     }
     let is_needed = |target_state: &TargetState<'_>| match target_state {
@@ -93,29 +96,35 @@ fn from_bundle(o: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<usize> {
     target_states.filter(|(_, target_state)| is_needed(target_state)).map(|(position, _)| position).collect()
 }
 
-fn delete(o: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<String> {
-    if o.blocker.is_some() {
+fn delete(observation: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<String> {
+    if observation.blocker.is_some() {
         return Vec::new();
     }
     let useless = |(job, positions): &&(&CopyJob, Vec<usize>)| {
         let waits = matches!(job.phase, JobPhase::Running { waiting: Some(_), .. });
         let needless = positions.iter().all(|position| assessment.is_verified(*position));
-        o.spec.suspend || positions.is_empty() || (waits && needless)
+        observation.spec.suspend || positions.is_empty() || (waits && needless)
     };
     assessment.running.iter().filter(useless).map(|(job, _)| job.name.clone()).collect()
 }
 
-fn create(o: &Observation<'_>, assessment: &Assessment<'_>, delete: &[String]) -> Vec<(Batch, Vec<usize>)> {
-    let mut claimed = o.busy.clone();
+fn create(
+    observation: &Observation<'_>,
+    assessment: &Assessment<'_>,
+    delete: &[String],
+) -> Vec<(Batch, Vec<usize>)> {
+    let mut claimed = observation.busy.clone();
     for (job, _) in &assessment.running {
         // A deleted Job's Pod may write for some seconds more.
         let registry = &job.task.destination.registry;
         claimed.extend(job.task.targets.iter().map(|target| (registry.clone(), target.repository.clone())));
     }
     let mut open = Vec::new();
-    for (position, (target, target_state)) in o.targets.iter().zip(&assessment.target_states).enumerate() {
+    for (position, (target, target_state)) in
+        observation.targets.iter().zip(&assessment.target_states).enumerate()
+    {
         if let TargetState::Open { source, image } = target_state {
-            let failed = o.state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
+            let failed = observation.state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
             let attempt = failed.max(assessment.attempts[position]).saturating_add(1);
             open.push(Open { position, target, source: source.clone(), image: *image, attempt });
         }
@@ -123,48 +132,53 @@ fn create(o: &Observation<'_>, assessment: &Assessment<'_>, delete: &[String]) -
     if open.is_empty() {
         return Vec::new();
     }
-    let parallelism = usize::try_from(o.spec.parallelism).unwrap_or(1).max(1);
+    let parallelism = usize::try_from(observation.spec.parallelism).unwrap_or(1).max(1);
     let running = assessment.running.iter().filter(|(job, _)| !delete.contains(&job.name)).count();
-    let slots = parallelism.saturating_sub(running).min(o.limits.free_jobs);
-    let verified = o.targets.iter().enumerate().filter(|(position, _)| assessment.is_verified(*position));
-    let blob_locations = blob_locations(o, verified.map(|(_, target)| target));
+    let slots = parallelism.saturating_sub(running).min(observation.limits.free_jobs);
+    let verified =
+        observation.targets.iter().enumerate().filter(|(position, _)| assessment.is_verified(*position));
+    let blob_locations = blob_locations(observation, verified.map(|(_, target)| target));
     // What failed before waits for a slot that nobody else needs.
     let (again, first): (Vec<_>, Vec<_>) =
-        open.into_iter().partition(|open| o.state.attempts.contains_key(&open.target.key));
+        open.into_iter().partition(|open| observation.state.attempts.contains_key(&open.target.key));
     let mut made = batches(first, slots, &mut claimed, &blob_locations);
-    let left = o.limits.free_jobs.saturating_sub(made.len() + o.limits.kept_jobs);
+    let left = observation.limits.free_jobs.saturating_sub(made.len() + observation.limits.kept_jobs);
     made.extend(batches(again, slots.saturating_sub(made.len()).min(left), &mut claimed, &blob_locations));
     made
 }
 
 fn again(
-    o: &Observation<'_>,
+    observation: &Observation<'_>,
     assessment: &Assessment<'_>,
     intervals: Intervals,
     started: &BTreeSet<usize>,
 ) -> Duration {
     let mut times = vec![intervals.resync];
-    let mut at = |time: Timestamp| times.push(time_left(o.now, time));
-    if o.spec.suspend {
+    let mut at = |time: Timestamp| times.push(time_left(observation.now, time));
+    if observation.spec.suspend {
         return intervals.resync;
     }
-    if let Some(blocker) = &o.blocker {
+    if let Some(blocker) = &observation.blocker {
         // A wrong password is not tried every half minute: registries lock accounts.
         let is_refused = blocker.reason == reason::AUTH_FAILED;
         return if is_refused { intervals.resync } else { intervals.resync.min(SOON) };
     }
-    for verified_at in o.state.verified_at.values() {
+    for verified_at in observation.state.verified_at.values() {
         let due = after(*verified_at, intervals.verify);
         // One that is overdue could not be renewed in this round.
-        at(if due > o.now { due } else { after(o.now, o.renew_in.unwrap_or(SOON)) });
+        at(if due > observation.now {
+            due
+        } else {
+            after(observation.now, observation.renew_in.unwrap_or(SOON))
+        });
     }
     for (position, target_state) in assessment.target_states.iter().enumerate() {
         match target_state {
             TargetState::BackOff { until, .. } | TargetState::Contested { until, .. } => at(*until),
             TargetState::Unknown { reason, .. } if *reason == reason::AUTH_FAILED => {}
-            TargetState::Unknown { .. } | TargetState::Copying => at(after(o.now, SOON)),
-            TargetState::Waiting(Awaited::Scan) => at(after(o.now, SCAN)),
-            TargetState::Open { .. } if !started.contains(&position) => at(after(o.now, QUEUE)),
+            TargetState::Unknown { .. } | TargetState::Copying => at(after(observation.now, SOON)),
+            TargetState::Waiting(Awaited::Scan) => at(after(observation.now, SCAN)),
+            TargetState::Open { .. } if !started.contains(&position) => at(after(observation.now, QUEUE)),
             _ => {}
         }
     }

@@ -23,13 +23,13 @@ const MAX_QUOTED: usize = 300;
 type ReasonAndMessage = (&'static str, String);
 
 pub(super) fn summarize(
-    o: &Observation<'_>,
+    observation: &Observation<'_>,
     assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
     created: usize,
 ) -> StatusSummary {
-    let mut present = vec![false; o.spec.images.len()];
-    for (position, target) in o.targets.iter().enumerate() {
+    let mut present = vec![false; observation.spec.images.len()];
+    for (position, target) in observation.targets.iter().enumerate() {
         for image in &target.images {
             if let Some(present) = present.get_mut(*image) {
                 *present = assessment.is_verified(position);
@@ -37,48 +37,50 @@ pub(super) fn summarize(
         }
     }
     // Under another name than the set says nobody finds it who looks for the name.
-    for image in o.unresolved.iter().chain(o.collisions.keys()) {
+    for image in observation.unresolved.iter().chain(observation.collisions.keys()) {
         if let Some(present) = present.get_mut(*image) {
             *present = false;
         }
     }
-    let failures = failures(o, assessment, started);
-    let (ready, reconciling, stalled) = conditions(o, assessment, started, created, &present);
+    let failures = failures(observation, assessment, started);
+    let (ready, reconciling, stalled) = conditions(observation, assessment, started, created, &present);
     StatusSummary {
         present,
         failures,
         ready,
         reconciling,
         stalled,
-        bundle: last_bundle(o.state, o.jobs, o.stock),
+        bundle: last_bundle(observation.state, observation.jobs, observation.stock),
     }
 }
 
 /// The failures of the targets that are missing, in the order of the images.
 fn failures(
-    o: &Observation<'_>,
+    observation: &Observation<'_>,
     assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
 ) -> Vec<ImageFailure> {
     let mut by_image = BTreeMap::<usize, ReasonAndMessage>::new();
-    for (position, (target, target_state)) in o.targets.iter().zip(&assessment.target_states).enumerate() {
+    for (position, (target, target_state)) in
+        observation.targets.iter().zip(&assessment.target_states).enumerate()
+    {
         let failure = match target_state {
             TargetState::Verified => None,
             TargetState::Broken { reason, message } => Some((*reason, message.clone())),
             TargetState::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
             TargetState::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
             TargetState::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
-            _ => last_failure_of(o, assessment, started, position),
+            _ => last_failure_of(observation, assessment, started, position),
         };
         if let Some(failure) = failure {
             by_image.extend(target.images.iter().map(|image| (*image, failure.clone())));
         }
     }
-    for (image, message) in o.collisions {
+    for (image, message) in observation.collisions {
         by_image.entry(*image).or_insert_with(|| (reason::NAMING_COLLISION, message.clone()));
     }
     let failure = |(image, (reason, message)): (usize, ReasonAndMessage)| {
-        let image = o.spec.images.get(image)?.image.clone();
+        let image = observation.spec.images.get(image)?.image.clone();
         Some(ImageFailure { image, reason: reason.to_owned(), message })
     };
     by_image.into_iter().filter_map(failure).collect()
@@ -87,7 +89,7 @@ fn failures(
 /// Why copying a target failed last, and nothing newer is known: the last Pod of the Job that copies it, else its last
 /// attempt. That a Job was refused is of no interest any more once another one exists. (T-83)
 fn last_failure_of(
-    o: &Observation<'_>,
+    observation: &Observation<'_>,
     assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
     position: usize,
@@ -95,7 +97,7 @@ fn last_failure_of(
     if let Some(failure) = assessment.failed.get(position)?.clone() {
         return Some(failure);
     }
-    let attempt = o.state.attempts.get(&o.targets.get(position)?.key)?;
+    let attempt = observation.state.attempts.get(&observation.targets.get(position)?.key)?;
     let has_job = matches!(assessment.target_states.get(position)?, TargetState::Copying)
         || started.contains(&position);
     (!has_job || attempt.reason != reason::JOB_REJECTED).then(|| last_failure(attempt))
@@ -104,7 +106,7 @@ fn last_failure_of(
 /// What failed before among the images that are copied now, or are to be: the first failure, of how many targets, and
 /// whether all that is under way is a retry.
 fn retries(
-    o: &Observation<'_>,
+    observation: &Observation<'_>,
     assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
 ) -> Option<(ReasonAndMessage, usize, bool)> {
@@ -115,7 +117,7 @@ fn retries(
             TargetState::BackOff { .. } => false,
             _ => continue,
         };
-        match last_failure_of(o, assessment, started, position) {
+        match last_failure_of(observation, assessment, started, position) {
             Some(failure) => {
                 count += 1;
                 first.get_or_insert(failure);
@@ -129,7 +131,7 @@ fn retries(
 /// `Ready` with its reason, then `Reconciling` and `Stalled`, of which at most one is set: an engine that sees both takes
 /// whichever it finds first. What stops all work comes first, then what needs a person, then what is under way.
 fn conditions(
-    o: &Observation<'_>,
+    observation: &Observation<'_>,
     assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
     created: usize,
@@ -142,16 +144,16 @@ fn conditions(
     let stalled = |condition: ReasonAndMessage| (condition.clone(), None, Some(condition));
     let retrying =
         |condition: ReasonAndMessage| (condition.clone(), Some((reason::RETRYING, condition.1)), None);
-    if let Some(blocker) = o.blocker.as_ref().filter(|blocker| blocker.stalled) {
+    if let Some(blocker) = observation.blocker.as_ref().filter(|blocker| blocker.stalled) {
         return stalled((sound(blocker.reason), blocker.message.clone()));
     }
     if !present.is_empty() && present.iter().all(|present| *present) {
         return ((reason::SYNC_SUCCESSFUL, reason::SYNC_SUCCESSFUL_MESSAGE.to_owned()), None, None);
     }
-    if o.spec.suspend {
+    if observation.spec.suspend {
         return ((reason::SUSPENDED, format!("{}; the set is suspended", progress())), None, None);
     }
-    if let Some(blocker) = &o.blocker {
+    if let Some(blocker) = &observation.blocker {
         return retrying((sound(blocker.reason), blocker.message.clone()));
     }
     let with_progress = |(reason, message): ReasonAndMessage| (reason, format!("{}; {message}", progress()));
@@ -168,7 +170,8 @@ fn conditions(
         TargetState::BackOff { attempt, .. } if stalls(&attempt.reason) => Some(last_failure(attempt)),
         _ => None,
     });
-    let collision = || o.collisions.values().next().map(|why| (reason::NAMING_COLLISION, why.clone()));
+    let collision =
+        || observation.collisions.values().next().map(|why| (reason::NAMING_COLLISION, why.clone()));
     if let Some(condition) = broken.or_else(collision) {
         return stalled(with_progress(condition));
     }
@@ -178,7 +181,7 @@ fn conditions(
         .filter(|(_, positions)| positions.iter().any(|p| !assessment.is_verified(*p)));
     let running = jobs.clone().count() + created;
     if running > 0 || open > 0 {
-        let retries = retries(o, assessment, started);
+        let retries = retries(observation, assessment, started);
         let retry = if retries.as_ref().is_some_and(|(.., all)| *all) { "retry: " } else { "" };
         let mut message = match running {
             0 => format!("{}, {retry}waiting for other copy Jobs to end", progress()),
@@ -217,7 +220,7 @@ fn conditions(
         let condition = with_progress(condition);
         return (condition.clone(), Some((reason::WAITING_FOR_BUNDLE, condition.1)), None);
     }
-    if let Some(message) = waiting(o, assessment) {
+    if let Some(message) = waiting(observation, assessment) {
         let condition = with_progress((reason::WAITING_FOR_BUNDLE, message));
         return (condition.clone(), Some(condition), None);
     }
@@ -229,16 +232,16 @@ fn conditions(
         // Neither the set's owner must act on the set, nor is anything under way.
         return (with_progress(condition), None, None);
     }
-    unresolved(o, with_progress)
+    unresolved(observation, with_progress)
 }
 
 /// Images of which nobody knows what they stand for, and no bundle will tell.
 fn unresolved(
-    o: &Observation<'_>,
+    observation: &Observation<'_>,
     with_progress: impl Fn(ReasonAndMessage) -> ReasonAndMessage,
 ) -> (ReasonAndMessage, Option<ReasonAndMessage>, Option<ReasonAndMessage>) {
-    let images = named(o, o.unresolved.iter().copied());
-    if o.limits.online {
+    let images = named(observation, observation.unresolved.iter().copied());
+    if observation.limits.online {
         let message = format!("their registry did not say what these tags name: {images}");
         let condition = with_progress((reason::IMAGE_NOT_FOUND, message));
         return (condition.clone(), Some((reason::RETRYING, condition.1)), None);
@@ -250,25 +253,25 @@ fn unresolved(
 }
 
 /// What the set waits for, where it waits for a bundle.
-fn waiting(o: &Observation<'_>, assessment: &Assessment<'_>) -> Option<String> {
+fn waiting(observation: &Observation<'_>, assessment: &Assessment<'_>) -> Option<String> {
     let mut images = BTreeSet::new();
     let mut awaited = BTreeSet::new();
-    for (target, target_state) in o.targets.iter().zip(&assessment.target_states) {
+    for (target, target_state) in observation.targets.iter().zip(&assessment.target_states) {
         if let TargetState::Waiting(what) = target_state {
             images.extend(target.images.iter().copied());
             awaited.insert(what.clone());
         }
     }
-    if o.spec.source != Source::Registry && !o.unresolved.is_empty() {
-        images.extend(o.unresolved);
-        awaited.insert(if o.stock.scanned { Awaited::Unseen } else { Awaited::Scan });
+    if observation.spec.source != Source::Registry && !observation.unresolved.is_empty() {
+        images.extend(observation.unresolved);
+        awaited.insert(if observation.stock.scanned { Awaited::Unseen } else { Awaited::Scan });
     }
     if images.is_empty() {
         return None;
     }
     let mut parts = vec![match images.len() {
-        1 => format!("1 image waits for a bundle: {}", named(o, images.iter().copied())),
-        n => format!("{n} images wait for a bundle: {}", named(o, images.iter().copied())),
+        1 => format!("1 image waits for a bundle: {}", named(observation, images.iter().copied())),
+        n => format!("{n} images wait for a bundle: {}", named(observation, images.iter().copied())),
     }];
     let names = |pick: fn(&Awaited) -> Option<&String>| {
         let names = awaited.iter().filter_map(pick).map(|name| printable(name, 100)).collect::<Vec<_>>();
@@ -281,15 +284,18 @@ fn waiting(o: &Observation<'_>, assessment: &Assessment<'_>) -> Option<String> {
     if awaited.contains(&Awaited::Scan) {
         parts.push("the drop folder is being read".to_owned());
     }
-    parts.extend(o.stock.trouble.as_ref().map(|trouble| printable(trouble, MAX_QUOTED)));
-    parts.extend(o.stock.refused.iter().take(NAMED).map(|refused| {
+    parts.extend(observation.stock.trouble.as_ref().map(|trouble| printable(trouble, MAX_QUOTED)));
+    parts.extend(observation.stock.refused.iter().take(NAMED).map(|refused| {
         let (name, reason) = (printable(&refused.name, 100), printable(&refused.reason, 64));
         format!("{name} refused: {reason}")
     }));
-    let unresolved =
-        o.unresolved.iter().filter_map(|n| o.spec.images.get(*n)?.image.parse::<Reference>().ok());
+    let unresolved = observation
+        .unresolved
+        .iter()
+        .filter_map(|n| observation.spec.images.get(*n)?.image.parse::<Reference>().ok());
     let superseded = unresolved.flat_map(|reference| {
-        o.stock
+        observation
+            .stock
             .superseded(&reference)
             .map(crate::model::bundle_inventory::StockBundle::reference)
             .collect::<Vec<_>>()
@@ -299,15 +305,16 @@ fn waiting(o: &Observation<'_>, assessment: &Assessment<'_>) -> Option<String> {
         let name = printable(name, 100);
         format!("{name} is superseded: insert the newest bundle of stream {stream}")
     }));
-    if o.stock.refused.len() > NAMED {
-        parts.push(format!("{} more refused", o.stock.refused.len() - NAMED));
+    if observation.stock.refused.len() > NAMED {
+        parts.push(format!("{} more refused", observation.stock.refused.len() - NAMED));
     }
     Some(parts.join("; "))
 }
 
 /// The first of the images by name, and how many more.
-fn named(o: &Observation<'_>, images: impl Iterator<Item = usize>) -> String {
-    let images = images.filter_map(|n| o.spec.images.get(n)).map(|image| printable(&image.image, 320));
+fn named(observation: &Observation<'_>, images: impl Iterator<Item = usize>) -> String {
+    let images =
+        images.filter_map(|n| observation.spec.images.get(n)).map(|image| printable(&image.image, 320));
     list(&images.collect::<Vec<_>>())
 }
 

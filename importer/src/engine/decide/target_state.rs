@@ -83,33 +83,35 @@ pub(super) enum Awaited {
 /// Whether the target counts as present. A verification is renewed every `verifyInterval`; one that could not be renewed,
 /// because the registry does not answer, counts for the same time again, so that a registry that is away for a night turns
 /// nothing red. A suspended set is not reconciled, so that its verifications stay.
-pub(super) fn is_verified(o: &Observation<'_>, intervals: Intervals, target: &Target) -> bool {
+pub(super) fn is_verified(observation: &Observation<'_>, intervals: Intervals, target: &Target) -> bool {
     let denied = matches!(
-        o.answers.get(&target.key),
+        observation.answers.get(&target.key),
         Some(Answer::Missing { .. } | Answer::TagMoved { .. } | Answer::Corrupt { .. })
     );
     let fresh = |at: Timestamp| {
-        at > o.now || o.spec.suspend || !is_over(at, intervals.verify.saturating_mul(2), o.now)
+        at > observation.now
+            || observation.spec.suspend
+            || !is_over(at, intervals.verify.saturating_mul(2), observation.now)
     };
-    !denied && o.state.verified_at.get(&target.key).is_some_and(|at| fresh(*at))
+    !denied && observation.state.verified_at.get(&target.key).is_some_and(|at| fresh(*at))
 }
 
 pub(super) fn target_state<'a>(
-    o: &Observation<'a>,
+    observation: &Observation<'a>,
     intervals: Intervals,
     target: &Target,
     copying: bool,
 ) -> TargetState<'a> {
-    if is_verified(o, intervals, target) {
+    if is_verified(observation, intervals, target) {
         return TargetState::Verified;
     }
     if copying {
         return TargetState::Copying;
     }
-    match o.answers.get(&target.key) {
+    match observation.answers.get(&target.key) {
         Some(Answer::Missing { .. } | Answer::Unreadable { .. }) => {}
         Some(Answer::TagMoved { tag, found }) => {
-            if let Some(contested) = contested(o, intervals, target, tag, found) {
+            if let Some(contested) = contested(observation, intervals, target, tag, found) {
                 return contested;
             }
         }
@@ -125,18 +127,18 @@ pub(super) fn target_state<'a>(
             return TargetState::Unknown { reason: reason::COPYING, message };
         }
     }
-    let (source, image) = match source(o, target) {
+    let (source, image) = match source(observation, target) {
         Ok(source) => source,
         Err(none) => return none,
     };
-    match o.state.attempts.get(&target.key) {
-        Some(attempt) if tried(&source) == o.state.tried.get(&target.key).copied() => {
+    match observation.state.attempts.get(&target.key) {
+        Some(attempt) if tried(&source) == observation.state.tried.get(&target.key).copied() => {
             // A refusal is out of date once the API server took a Job of the set, or one ended that used up the quota.
-            let is_outdated = attempt.reason == reason::JOB_REJECTED && is_job_newer(o, attempt.at);
+            let is_outdated = attempt.reason == reason::JOB_REJECTED && is_job_newer(observation, attempt.at);
             let wait = if is_outdated { FIRST_BACK_OFF } else { back_off(attempt, intervals.resync) };
             let until = after(attempt.at, wait);
             // An end that lies in the future by more than that: the clock was set back.
-            if until > o.now && attempt.at <= after(o.now, intervals.resync) {
+            if until > observation.now && attempt.at <= after(observation.now, intervals.resync) {
                 return TargetState::BackOff { until, attempt };
             }
             TargetState::Open { source, image }
@@ -147,8 +149,8 @@ pub(super) fn target_state<'a>(
 }
 
 /// Whether a Job of the set was created or ended after `at`.
-fn is_job_newer(o: &Observation<'_>, at: Timestamp) -> bool {
-    o.jobs.iter().any(|job| {
+fn is_job_newer(observation: &Observation<'_>, at: Timestamp) -> bool {
+    observation.jobs.iter().any(|job| {
         let ended = match &job.phase {
             JobPhase::Running { .. } => None,
             JobPhase::Succeeded { at, .. } | JobPhase::Failed { at, .. } => Some(*at),
@@ -158,15 +160,15 @@ fn is_job_newer(o: &Observation<'_>, at: Timestamp) -> bool {
 }
 
 fn contested<'a>(
-    o: &Observation<'a>,
+    observation: &Observation<'a>,
     intervals: Intervals,
     target: &Target,
     tag: &str,
     found: &Digest,
 ) -> Option<TargetState<'a>> {
-    let moves = o.state.moved.get(&target.key)?;
+    let moves = observation.state.moved.get(&target.key)?;
     let first = *moves.first()?;
-    (moves.len() >= MAX_MOVES && !is_over(first, intervals.verify, o.now)).then(|| TargetState::Contested {
+    (moves.len() >= MAX_MOVES && !is_over(first, intervals.verify, observation.now)).then(|| TargetState::Contested {
         until: after(first, intervals.verify),
         message: format!(
             "somebody else keeps moving the tag {}/{}:{tag}: it was put back {} times and names {found} again; find out who pushes it, or give the image another tag",
@@ -179,32 +181,34 @@ fn contested<'a>(
 
 /// Where a target is copied from now.
 fn source<'a>(
-    o: &Observation<'a>,
+    observation: &Observation<'a>,
     target: &Target,
 ) -> Result<(BatchSource, Option<&'a StockImage>), TargetState<'a>> {
-    let bundle = match o.spec.source {
+    let bundle = match observation.spec.source {
         Source::Registry => None,
-        Source::Auto | Source::Bundle => o.stock.find(o.namespace, &target.digest, &target.platforms),
+        Source::Auto | Source::Bundle => {
+            observation.stock.find(observation.namespace, &target.digest, &target.platforms)
+        }
     };
     if let Some((bundle, image)) = bundle.filter(|(bundle, _)| bundle.present && bundle.ready) {
         let source = BatchSource::Bundle { digest: bundle.digest, name: bundle.name.clone() };
         return Ok((source, Some(image)));
     }
-    let bundles = o.spec.source != Source::Registry;
-    if bundles && !o.stock.scanned {
+    let bundles = observation.spec.source != Source::Registry;
+    if bundles && !observation.stock.scanned {
         return Err(TargetState::Waiting(Awaited::Scan));
     }
     let (registry, repository) = (&target.reference.registry, &target.reference.repository);
-    let allowed = o.limits.sources.source(registry, repository);
-    if o.spec.source != Source::Bundle && o.limits.online && allowed {
+    let allowed = observation.limits.sources.source(registry, repository);
+    if observation.spec.source != Source::Bundle && observation.limits.online && allowed {
         let source =
             BatchSource::Registry { registry: registry.clone(), secret: target.source_secret.clone() };
         return Ok((source, None));
     }
     let withheld = || {
-        let held = o.stock.withheld(o.namespace, &target.digest, &target.platforms);
+        let held = observation.stock.withheld(observation.namespace, &target.digest, &target.platforms);
         let (bundle, _) = held.filter(|_| bundles)?;
-        let message = withheld(o.namespace, &target.reference.to_string(), bundle);
+        let message = withheld(observation.namespace, &target.reference.to_string(), bundle);
         Some(TargetState::Withheld { message })
     };
     if bundle.is_none()
@@ -216,7 +220,7 @@ fn source<'a>(
         Some((bundle, _)) if bundle.present => TargetState::Waiting(Awaited::Check(bundle.name.clone())),
         Some((bundle, _)) => TargetState::Waiting(Awaited::Media(bundle.name.clone())),
         None if bundles => TargetState::Waiting(Awaited::Unseen),
-        None => TargetState::Refused { message: refused(o, target) },
+        None => TargetState::Refused { message: refused(observation, target) },
     })
 }
 
@@ -229,9 +233,9 @@ pub(crate) fn withheld(namespace: &str, image: &str, bundle: &StockBundle) -> St
     )
 }
 
-fn refused(o: &Observation<'_>, target: &Target) -> String {
+fn refused(observation: &Observation<'_>, target: &Target) -> String {
     let name = target.reference.name();
-    if o.limits.online {
+    if observation.limits.online {
         format!(
             "{name} may not be copied from its registry: the importer's online.allowedSources does not list it; use source: Bundle, or ask the administrator of the importer"
         )
