@@ -85,3 +85,71 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Other)
     }
 }
+
+/// A value where Kubernetes expects text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::set) enum Text {
+    Written(String),
+    /// No value, which is read as an empty text.
+    Absent,
+    /// A number, a flag, a list or fields.
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Text, E> {
+        Ok(Text::Other)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Text, E> {
+        Ok(Text::Other)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Text, E> {
+        Ok(Text::Other)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Text, E> {
+        Ok(Text::Other)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {
+        Ok(Text::Written(text.to_owned()))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Text, E> {
+        Ok(Text::Absent)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Text, A::Error> {
+        ScalarVisitor.visit_seq(items).map(|_| Text::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Text, A::Error> {
+        ScalarVisitor.visit_map(fields).map(|_| Text::Other)
+    }
+}
+
+/// Whether a word is one of the flags of YAML 1.1, which Kubernetes reads. The YAML reader takes `tRUE` too, which is text
+/// there.
+pub(in crate::set) fn is_flag_of_kubernetes(word: &str) -> bool {
+    let mut chars = word.chars();
+    chars.next();
+    let rest = chars.as_str();
+    let is_lower = rest.chars().all(|c| c.is_ascii_lowercase());
+    is_lower || word.chars().all(|c| c.is_ascii_uppercase())
+}
