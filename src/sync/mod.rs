@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Connects sets, registries and bundles: resolves images, plans bundles, and transfers blobs.
 //!
-//! `receipt`, `catalog`, `source` ← `fetch` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare`, `pin` ← `pull`, `push`, `serve`.
+//! `receipt` ← `catalog`, `source` ← `fetch` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare`, `pin` ← `pull`, `push`, `serve`.
 
 pub mod catalog;
 pub mod compare;

@@ -7,7 +7,7 @@ use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::RegistryHost;
 use krs_core::sync::resolve::Referrers;
 
-use super::{PassphraseFile, RegistryArgs, flag, format_version, size};
+use super::{PassphraseFile, RegistryArgs, SiteKeyFiles, flag, format_version, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -140,14 +140,16 @@ pub(crate) struct PlanArgs {
     /// another architecture that runs there too; without this option an image fails only if it has none of them
     #[arg(long, env = "KRS_REQUIRE_PLATFORMS", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) require_platforms: bool,
-    /// Leave out the layers that the site has: by a receipt of its registry (krs receipt), or by an earlier bundle that
-    /// arrived there, as a file or as its record in the catalog (catalog:STREAM@SEQUENCE); may be repeated, and then only
-    /// what all of them have is left out
-    #[arg(long, value_name = "FILE", env = "KRS_AGAINST", help_heading = "Bundle")]
+    /// Leave out the layers that the site has: by a receipt (a file, a folder of them, or a short one as text), by an
+    /// earlier bundle that arrived there, or by the catalog (catalog:SITE, catalog:STREAM@SEQUENCE); may be repeated, and
+    /// then only what all sites have is left out
+    #[arg(long, value_name = "FILE|DIR|RECEIPT|catalog:NAME", env = "KRS_AGAINST", help_heading = "Bundle")]
     pub(crate) against: Vec<Utf8PathBuf>,
     /// The record of the bundles that went out: `krs bundle` adds a line for each, and `--against catalog:…` reads it
     #[arg(long, value_name = "FILE", env = "KRS_CATALOG", help_heading = "Bundle")]
     pub(crate) catalog: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) site_keys: SiteKeyFiles,
     /// Write volumes FILE.001, FILE.002 and so on of this size, for media that cannot hold it as one file [example:
     /// 3900MiB for FAT]
     #[arg(long, value_name = "SIZE", env = "KRS_VOLUME_SIZE", value_parser = size::volume_size, help_heading = "Bundle")]

@@ -3,10 +3,13 @@ use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
 use krs_core::bundle::StreamName;
 
-/// Show and complete the record of the bundles that went out
+use super::SiteKeyFiles;
+
+/// Show and complete the record of bundles and receipts
 ///
 /// `krs bundle --catalog FILE` adds one line of JSON per bundle: what it contains, for which sites, and which layers a site
-/// has after it. `--against catalog:STREAM@SEQUENCE` makes a delta from that line alone, without the earlier file.
+/// has after it. `krs catalog add` adds what receipts confirm. `--against catalog:SITE` makes a delta against what the site
+/// confirmed, and `--against catalog:STREAM@SEQUENCE` against one bundle, without the earlier files.
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct CatalogArgs {
@@ -20,7 +23,7 @@ pub(crate) enum CatalogCommand {
     Add(CatalogAddArgs),
 }
 
-/// List the bundles of a catalog
+/// List the bundles of a catalog, and which sites confirmed them
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  krs catalog show prod.catalog --stream prod")]
 pub(crate) struct CatalogShowArgs {
@@ -35,16 +38,21 @@ pub(crate) struct CatalogShowArgs {
     pub(crate) site: Option<String>,
 }
 
-/// Record bundles that were made without --catalog
+/// Record receipts of sites, and bundles that were made without --catalog
 ///
-/// Reads the manifests in each bundle. A bundle that the catalog has already is not recorded again.
+/// Reads the manifests in each bundle, and what each receipt confirms. What the catalog has already is not recorded again.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  krs catalog add prod.catalog prod-117.krs.tar")]
+#[command(after_help = "\
+Examples:
+  krs catalog add prod.catalog berlin.receipt.json --site-key berlin=keys/berlin.pub
+  krs catalog add prod.catalog prod-117.krs.tar")]
 pub(crate) struct CatalogAddArgs {
     /// The catalog; it is made if it is absent
     #[arg(value_name = "FILE")]
     pub(crate) file: Utf8PathBuf,
-    /// The bundles
-    #[arg(required = true, value_name = "BUNDLE")]
-    pub(crate) bundles: Vec<Utf8PathBuf>,
+    /// Bundles, receipts of sites, folders with receipts, short receipts as text, or `-` for receipts on standard input
+    #[arg(required = true, value_name = "BUNDLE|RECEIPT")]
+    pub(crate) sources: Vec<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) site_keys: SiteKeyFiles,
 }

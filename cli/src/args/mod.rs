@@ -14,6 +14,7 @@ mod pin;
 mod read;
 mod receipt;
 mod registry;
+mod site_keys;
 mod size;
 mod value;
 mod variables;
@@ -33,6 +34,7 @@ pub(crate) use read::{
 };
 pub(crate) use receipt::ReceiptArgs;
 pub(crate) use registry::RegistryArgs;
+pub(crate) use site_keys::{SiteKeyFile, SiteKeyFiles};
 pub(crate) use value::destination;
 pub(crate) use variables::parse;
 

@@ -11,7 +11,8 @@ use super::Cli;
 
 /// Variables that ask for a check of a bundle, where they belong to arguments with the heading [`TRUST`]: empty, they would
 /// switch it off without a word.
-const PROTECTING: [&str; 4] = ["KRS_PUBLIC_KEY", "KRS_AUDIENCE", "KRS_MIN_SEQUENCE", "KRS_STREAM"];
+const PROTECTING: [&str; 5] =
+    ["KRS_PUBLIC_KEY", "KRS_AUDIENCE", "KRS_MIN_SEQUENCE", "KRS_STREAM", "KRS_SITE_KEY"];
 /// The heading of arguments that such a check is for.
 pub(super) const TRUST: &str = "Trust";
 /// The same, for a bundle that is made.

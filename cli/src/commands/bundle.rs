@@ -12,15 +12,16 @@ use krs_core::bundle::{Bundle, Policy, sign_list, trusted_comment};
 use krs_core::error::{Cause, ErrorKind, by_cause, list};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
-use krs_core::oci::reference::Reference;
+use krs_core::oci::reference::{Destination, Reference, RegistryHost};
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
-use krs_core::set::{self, LoadedSets, MergedImages, SetErrors, Settings, Warning};
+use krs_core::set::{self, CheckedSet, LoadedSets, MergedImages, SetErrors, Settings, Warning};
 use krs_core::sync::catalog::check_appendable;
-use krs_core::sync::plan::{Plan, PlanError, PlanOptions, plan};
+use krs_core::sync::plan::{Base, Plan, PlanError, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, PullOptions, PullReport, pull};
 use krs_core::sync::resolve::{MissingImage, Referrers, ResolveOptions, Resolved, reasons, resolve_most};
 
+use super::against::Against;
 use super::runtime::runtime;
 use super::sequence::{self, Earlier};
 use super::settings::effective;
@@ -38,7 +39,7 @@ const NO_KEY: &str =
 pub(super) fn plan_only(args: &PlanOnlyArgs, console: &Console) -> Result<(), Failure> {
     let settings = set::settings(&args.plan.paths)?;
     let mut run = Run::prepare(&args.plan, settings.as_ref(), false, console)?;
-    run.know(&[], &args.plan, None, console)?;
+    run.know(&[], None);
     show_plan(run, &args.plan, args.target.as_deref(), args.rate, console)
 }
 
@@ -51,6 +52,7 @@ fn show_plan(
 ) -> Result<(), Failure> {
     let (resolved, plan) = runtime()?.block_on(run.plan())?;
     warn_omitted(&plan, console);
+    run.remark_base(console);
     run.remark_sequence(&plan, console)?;
     run.remark_names(&resolved, console);
     run.remark_sources(&resolved, &plan, console);
@@ -87,7 +89,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
         let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;
         is_as_required(args, settings, &run.loaded)?;
-        run.know(&files::reusable(&args.reuse)?, &args.plan, args.file.as_deref(), console)?;
+        run.know(&files::reusable(&args.reuse)?, args.file.as_deref());
         return show_plan(run, &args.plan, None, None, console);
     };
     output::check(file, &effective(&args.plan, settings)?.stream, args.force, console)?;
@@ -102,7 +104,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     };
     let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;
     is_as_required(args, settings, &run.loaded)?;
-    run.know(&options.reuse, &args.plan, Some(file), console)?;
+    run.know(&options.reuse, Some(file));
     let began = Instant::now();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
@@ -122,6 +124,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     };
     let (resolved, plan, pulled) = done?;
     warn_omitted(&plan, console);
+    run.remark_base(console);
     run.remark_sequence(&plan, console)?;
     run.remark_names(&resolved, console);
     run.remark_sources(&resolved, &plan, console);
@@ -241,6 +244,10 @@ struct Run {
     keep_going: bool,
     progress: Arc<dyn Progress>,
     client: Client,
+    /// What the sites have.
+    against: Against,
+    /// What a person should know of that.
+    base_remarks: Vec<String>,
     /// Bundles that were made before.
     earlier: Vec<Earlier>,
     /// What was asked for.
@@ -257,6 +264,7 @@ impl Run {
         console: &Console,
     ) -> Result<Self, Failure> {
         let effective = effective(args, settings)?;
+        let against = Against::read(args, &effective.audience, console)?;
         let options = PlanOptions {
             stream: effective.stream,
             sequence: args.sequence,
@@ -264,7 +272,7 @@ impl Run {
             not_after: args.not_after.as_deref().map(not_after).transpose()?,
             source_date: source_date()?,
             platforms: platforms(&effective.platforms),
-            base: files::base(&args.against, args.catalog.as_deref(), console)?,
+            base: Base::default(),
             format_version: args.format_version,
         };
         let mut loaded = sets::load(&args.paths)?;
@@ -294,6 +302,8 @@ impl Run {
             keep_going,
             progress,
             client,
+            against,
+            base_remarks: Vec::new(),
             earlier: Vec::new(),
             requested,
             settings: settings.map(|settings| SettingsFacts::new(settings, effective.from_file)),
@@ -301,15 +311,9 @@ impl Run {
     }
 
     /// Takes in the bundles whose sequences count: those that blobs are taken from, and the one that is replaced.
-    fn know(
-        &mut self,
-        reused: &[Arc<Bundle>],
-        args: &PlanArgs,
-        file: Option<&Utf8Path>,
-        console: &Console,
-    ) -> Result<(), Failure> {
-        self.earlier = sequence::earlier(reused, args, file, console)?;
-        Ok(())
+    fn know(&mut self, reused: &[Arc<Bundle>], file: Option<&Utf8Path>) {
+        let against = std::mem::take(&mut self.against.earlier);
+        self.earlier = sequence::earlier(reused, against, file);
     }
 
     /// Says what must be known about the sequence, and puts it among the warnings of the report.
@@ -345,13 +349,43 @@ impl Run {
         }
     }
 
-    async fn plan(&self) -> Result<(Resolved, Plan), Failure> {
+    /// Reads the manifests of images that only receipts name, and decides what is left out.
+    async fn decide_base(&mut self, resolved: &Resolved) -> Result<(), Failure> {
+        self.against.insert(resolved);
+        let unknown = self.against.unknown(&self.loaded.sets);
+        if !unknown.images.is_empty() {
+            // An image that its source does not have any more costs the size of its layers, not the bundle.
+            let options = ResolveOptions {
+                referrers: Referrers::None,
+                require_platforms: false,
+                ..self.resolve.clone()
+            };
+            let (known, _) = resolve_most(&self.client, &unknown, options, &self.progress).await;
+            self.against.insert(&known);
+        }
+        let destinations = self.loaded.sets.iter().map(|loaded| destination(&loaded.set));
+        let destinations = destinations.collect::<Result<_, _>>()?;
+        (self.options.base, self.base_remarks) = self.against.base(&destinations)?;
+        Ok(())
+    }
+
+    /// Says what was not left out and why, and puts it among the warnings of the report.
+    fn remark_base(&mut self, console: &Console) {
+        for remark in std::mem::take(&mut self.base_remarks) {
+            console.warning(&remark);
+            self.loaded.warnings.push(Warning::new("--against", 0, &remark));
+        }
+    }
+
+    async fn plan(&mut self) -> Result<(Resolved, Plan), Failure> {
         let (resolved, errors) =
             resolve_most(&self.client, &self.merged, self.resolve.clone(), &self.progress).await;
         if !errors.0.is_empty() && (!self.keep_going || resolved.images.is_empty()) {
             return Err(errors.into());
         }
+        self.decide_base(&resolved).await?;
         let plan = self.lay_out(&resolved)?;
+        self.against.check_format(&plan)?;
         Ok((resolved, plan))
     }
 
@@ -364,7 +398,7 @@ impl Run {
 
     /// Writes the archive; without the images that fail, where the run is to keep going.
     async fn write(
-        &self,
+        &mut self,
         file: &Utf8Path,
         options: &PullOptions,
         key: Option<&SecretKey>,
@@ -398,6 +432,12 @@ impl Run {
             }
         }
     }
+}
+
+/// The registry that a set names.
+fn destination(set: &CheckedSet) -> Result<RegistryHost, Failure> {
+    let destination = set.spec.destination_registry.parse::<Destination>();
+    destination.map(|destination| destination.registry).map_err(|error| Failure::other(error.to_string()))
 }
 
 /// What the references of the images stand for.

@@ -9,11 +9,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::sign::Trust;
 use krs_core::bundle::{self, Bundle, BundledImages, Freshness, Policy};
 use krs_core::local::{LocalSource, Location};
-use krs_core::sync::plan::{Base, PlanError};
 use krs_core::sync::receipt::{MAX_RECEIPT, Receipt};
 
-use super::catalog_name::CatalogName;
-use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::replace_file::{Access, replace_file, replace_file_if};
 
@@ -47,31 +44,6 @@ pub(super) fn reusable(paths: &[Utf8PathBuf]) -> Result<Vec<Arc<Bundle>>, Failur
 /// One that cannot be opened.
 pub(super) fn sources(locations: &[Location]) -> Result<Vec<Arc<LocalSource>>, Failure> {
     locations.iter().map(|location| Ok(Arc::new(LocalSource::open(location)?))).collect()
-}
-
-/// What all of the receipts and earlier bundles have.
-///
-/// # Errors
-/// One that cannot be read.
-pub(super) fn base(
-    paths: &[Utf8PathBuf],
-    catalog: Option<&Utf8Path>,
-    console: &Console,
-) -> Result<Base, Failure> {
-    let mut base = Base::default();
-    for path in paths {
-        let one = if let Some(name) = CatalogName::parse(path.as_str()) {
-            Base::of_sent(&name?.find(catalog, console)?)
-        } else if is_bundle(path) {
-            let bundle = open_anyones(path, &[])?;
-            let images = bundle.images()?;
-            Base::of_bundle(&bundle, &images).map_err(PlanError::from)?
-        } else {
-            Base::of_receipt(&read_receipt(path)?)?
-        };
-        base = base.and(one);
-    }
-    Ok(base)
 }
 
 /// Reads a receipt.

@@ -21,10 +21,18 @@ pub(super) fn trust(keys: &PublicKeys) -> Result<Trust, Failure> {
         return Ok(Trust::Anyone);
     }
     let read = |path: &Utf8PathBuf| {
-        let text = read_key(path, "the public key")?;
+        let text = read_public_key(path)?;
         Ok(PublicKey::parse(&text, path.as_str())?)
     };
     keys.files.iter().map(read).collect::<Result<_, Failure>>().map(Trust::Keys)
+}
+
+/// The text of a file that should be a public key.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn read_public_key(path: &Utf8Path) -> Result<String, Failure> {
+    read_key(path, "the public key")
 }
 
 /// A secret key; its passphrase is asked for where there is a terminal and no file was named. Whether standard input is left

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One file for each command: arguments in, the core called, a report out.
 
+mod against;
 mod bundle;
 mod catalog;
 mod catalog_name;
@@ -20,6 +21,7 @@ mod pin;
 mod policy;
 mod push;
 mod receipt;
+mod receipts;
 mod registries;
 mod runtime;
 mod sequence;

@@ -12,10 +12,7 @@ use krs_core::set::Warning;
 use krs_core::sync::catalog::SentBundle;
 use krs_core::sync::plan::{Plan, PlanError, PresentTime};
 
-use super::catalog_name::CatalogName;
 use super::files;
-use crate::args::PlanArgs;
-use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::report::count;
 
@@ -50,31 +47,21 @@ struct Finding {
     next: u64,
 }
 
-/// Collects the bundles that a call names.
-///
-/// # Errors
-/// One that cannot be opened; an output that is no bundle is none of these.
+/// Collects the bundles that a call names; an output that is no bundle is none of these.
 pub(super) fn earlier(
     reused: &[Arc<Bundle>],
-    args: &PlanArgs,
+    against: Vec<Earlier>,
     output: Option<&Utf8Path>,
-    console: &Console,
-) -> Result<Vec<Earlier>, Failure> {
+) -> Vec<Earlier> {
     let mut earlier = Vec::new();
     for bundle in reused {
         earlier.push(Earlier::new(bundle, Role::Reused));
     }
-    for path in &args.against {
-        if let Some(name) = CatalogName::parse(path.as_str()) {
-            earlier.push(Earlier::of_sent(name?.find(args.catalog.as_deref(), console)?));
-        } else if files::is_bundle(path) {
-            earlier.push(Earlier::new(&files::open_anyones(path, &[])?, Role::Base));
-        }
-    }
+    earlier.extend(against);
     if let Some(bundle) = output.and_then(|output| files::open_anyones(output, &[]).ok()) {
         earlier.push(Earlier::new(&bundle, Role::Output));
     }
-    Ok(earlier)
+    earlier
 }
 
 impl Earlier {
@@ -89,10 +76,16 @@ impl Earlier {
         }
     }
 
-    /// A bundle of the catalog, as base.
-    fn of_sent(sent: SentBundle) -> Self {
+    /// An earlier bundle that the sites have.
+    pub(super) fn base(bundle: &Bundle) -> Self {
+        Self::new(bundle, Role::Base)
+    }
+
+    /// A bundle of the catalog that the sites have.
+    pub(super) fn of_sent(sent: &SentBundle) -> Self {
         let SentBundle { file, stream, sequence, identity, .. } = sent;
-        Self { file: file.into(), role: Role::Base, stream, sequence, identity }
+        let (file, stream) = (file.into(), stream.clone());
+        Self { file, role: Role::Base, stream, sequence: *sequence, identity: *identity }
     }
 
     /// Compares a bundle that is to be written with this one.

@@ -67,7 +67,8 @@ fn a_catalog_that_is_none_or_does_not_have_the_bundle_is_refused_before_anything
     let against = |name: &'static str| [&SECOND[..], &["--against", name]].concat();
     site.bundle("x.krs.tar", &against("catalog:prod@7"))
         .failed(6, &["c.jsonl does not have sequence 7 of the stream prod", "krs catalog show"]);
-    site.bundle("x.krs.tar", &against("catalog:prod")).failed(2, &["catalog:STREAM@SEQUENCE"]);
+    site.bundle("x.krs.tar", &against("catalog:prod")).failed(6, &["has no receipt of site prod"]);
+    site.bundle("x.krs.tar", &against("catalog:prod@")).failed(2, &["catalog:STREAM@SEQUENCE"]);
     site.bundle("x.krs.tar", &["--against", "catalog:prod@1"]).failed(2, &["--catalog FILE"]);
     std::fs::write(site.desk.path("set.yaml"), "kind: Pod\n").unwrap();
     let other = ["--stream", "prod", "--sequence", "2", "--catalog", "set.yaml"];

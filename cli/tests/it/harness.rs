@@ -42,6 +42,13 @@ impl Outcome {
     }
 
     /// Standard error without the warning that the bundle is not signed.
+    /// Each part is in what it printed.
+    pub fn says(&self, parts: &[&str]) {
+        for part in parts {
+            assert!(self.err.contains(part) || self.out.contains(part), "`{part}` is not in:\n{self}");
+        }
+    }
+
     pub fn other_warnings(&self) -> String {
         self.err.lines().filter(|line| !line.contains("NOT SIGNED")).map(|line| format!("{line}\n")).collect()
     }

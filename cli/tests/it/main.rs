@@ -37,6 +37,7 @@ mod settings;
 mod sign;
 #[cfg(unix)]
 mod signals;
+mod site_receipts;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod variables;

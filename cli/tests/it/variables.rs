@@ -35,7 +35,7 @@ fn t226_a_variable_that_is_empty_is_unset_for_every_flag_and_an_error_where_it_p
             variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>();
         site.desk.krs_env(&variables, arguments)
     };
-    let requiring = ["KRS_REQUIRE_SIGNATURE", "KRS_REQUIRE_CLEAN"];
+    let requiring = ["KRS_REQUIRE_SIGNATURE", "KRS_REQUIRE_CLEAN", "KRS_SITE_KEY"];
     for name in requiring {
         let one = empty(&[name.to_owned()]);
         run(&one, &["bundle", path, "-o", "a.krs.tar"]).failed(2, &[name, "is set and empty"]);

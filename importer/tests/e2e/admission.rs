@@ -131,26 +131,3 @@ fn e12_the_api_server_answers_as_recorded() {
         assert!(messages.iter().all(|message| message.contains(message)), "{case}: {message}");
     }
 }
-
-/// What `kubectl` reads of a file and the API server says of it, which `krs validate` is compared with (ADR 10).
-#[test]
-fn e13_files_are_read_as_recorded() {
-    let _site = Site::new(&[&Ci::new().public_key()], &json!({}));
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/admission-yaml.json");
-    let recorded: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let cases = recorded["cases"].as_array().unwrap();
-    let arguments = ["create", "--dry-run=server", "--validate=strict", "--output=json", "-f", "-"];
-    let ask = |case: &Value| {
-        let output = try_run("kubectl", &arguments, Some(case["document"].as_str().unwrap()));
-        let spec = serde_json::from_slice::<Value>(&output.stdout).ok().map(|set| set["spec"].clone());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(spec.as_ref(), case.get("spec"), "{case}\n{said}");
-        let refused = case.get("refused").is_some();
-        assert_eq!(output.status.success(), !refused, "{case}\n{said}");
-    };
-    std::thread::scope(|scope| {
-        for part in cases.chunks(cases.len().div_ceil(4)) {
-            scope.spawn(move || part.iter().for_each(ask));
-        }
-    });
-}

@@ -20,7 +20,7 @@ pub const MAX_REPOSITORIES: usize = 16;
 pub struct BundleBase {
     /// The layers, sorted by digest.
     pub layers: Vec<BaseLayer>,
-    /// The sources that say that the site has them. Each source says so of all of them.
+    /// The sources that say that the sites have them.
     pub sources: Vec<BaseSource>,
 }
 

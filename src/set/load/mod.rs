@@ -26,7 +26,6 @@ use super::files::walk::{Candidate, Walk, WalkResult, merge_walks, walk};
 use super::git::Source;
 use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
 use super::rules::document::{find, read, too_large};
-use super::rules::metadata::check_metadata;
 use super::rules::rule::{NO_DIGEST, SET_DUPLICATE, SETTINGS};
 use super::settings::find::top;
 use super::yaml::kind::{DocumentKind, says_set};
@@ -328,19 +327,10 @@ impl Loader {
         for found in found {
             let line = found.piece.first_line();
             match found.kind {
-                DocumentKind::Set => {
-                    let read = read(&found.piece, file);
-                    match check_metadata(&found.piece, file) {
-                        Ok(errors) => self.errors.extend(errors),
-                        Err(error) if read.is_ok() => self.errors.push(error),
-                        // What is not read at all has one error.
-                        Err(_) => {}
-                    }
-                    match read {
-                        Ok(set) => self.set(file, line, found.piece.text.as_bytes(), set),
-                        Err(errors) => self.errors.extend(errors),
-                    }
-                }
+                DocumentKind::Set => match read(&found.piece, file) {
+                    Ok(set) => self.set(file, line, found.piece.text.as_bytes(), set),
+                    Err(errors) => self.errors.extend(errors),
+                },
                 DocumentKind::Wrong(position, message) => {
                     self.errors.push(found.piece.error(file, position, message));
                 }

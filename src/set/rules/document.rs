@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
-use super::scalar::{NO_FLAG, NO_INTEGER, Scalar, is_flag_of_kubernetes};
+use super::scalar::{NO_FLAG, NO_INTEGER, Scalar};
 use super::spec::{SpecField, is_object_name};
 use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, KIND, Naming, Source};
 use crate::set::error::SetError;
@@ -75,7 +75,7 @@ pub(in crate::set) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, 
             }),
         ));
     }
-    let wrong_types = document.spec.wrong_types(&piece.text).into_iter();
+    let wrong_types = document.spec.wrong_types().into_iter();
     errors.extend(wrong_types.map(|(location, message)| at(location, message.to_owned())));
     let spec = document.spec.plain();
     let mut checked = check_spec(&spec);
@@ -167,16 +167,6 @@ pub(in crate::set) fn position(location: Location) -> Position {
     }
 }
 
-/// The word that begins at a place of a text.
-fn written(text: &str, location: Location) -> &str {
-    let number = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
-    let line = text.lines().nth(number(location.line())).unwrap_or_default();
-    let start = line.char_indices().nth(number(location.column())).map_or(line.len(), |(at, _)| at);
-    let rest = line.get(start..).unwrap_or_default();
-    let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-    rest.get(..end).unwrap_or_default()
-}
-
 // Strict versions of the types of `crd`, with locations. They differ because unknown fields must be ignored in a cluster, or
 // an older importer would refuse a newer set. A test checks that both have the same fields.
 
@@ -256,17 +246,14 @@ fn values(spanned: Option<&Vec<Spanned<String>>>) -> Vec<String> {
 
 impl Spec {
     /// Values of another type than the API server takes, and where they stand.
-    fn wrong_types(&self, text: &str) -> Vec<(Location, &'static str)> {
+    fn wrong_types(&self) -> Vec<(Location, &'static str)> {
         let tls = self.destination_tls.as_ref().map(|tls| &tls.value);
         let flags = [
             self.suspend.as_ref(),
             tls.and_then(|tls| tls.insecure_skip_verify.as_ref()),
             tls.and_then(|tls| tls.plain_http.as_ref()),
         ];
-        let is_flag = |flag: &Spanned<Scalar>| {
-            flag.value.flag().is_some() && is_flag_of_kubernetes(written(text, flag.referenced))
-        };
-        let flags = flags.into_iter().flatten().filter(|flag| !is_flag(flag));
+        let flags = flags.into_iter().flatten().filter(|flag| flag.value.flag().is_none());
         let flags = flags.map(|flag| (flag.referenced, NO_FLAG));
         let numbers = self.parallelism.iter().filter(|number| number.value.integer().is_none());
         numbers.map(|number| (number.referenced, NO_INTEGER)).chain(flags).collect()

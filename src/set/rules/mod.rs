@@ -3,7 +3,6 @@
 
 pub(super) mod document;
 pub(super) mod merge;
-pub(super) mod metadata;
 pub(super) mod rule;
 pub(super) mod scalar;
 pub(super) mod spec;

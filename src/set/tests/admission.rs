@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The rules here and those of the API server, on the same sets. `testdata/admission.json` has what a real API server
-//! answered to specs, `testdata/admission-yaml.json` what it answered to files that `kubectl` read; the test `e12` of the
-//! cluster asks one again.
+//! answered; the test `e12` of the cluster asks one again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -182,77 +181,4 @@ fn every_rule_of_the_definition_has_a_set_that_keeps_it_and_one_that_breaks_it()
         let is_there = |case: &Case| case.refused.iter().any(|cause| cause.message.contains(text));
         assert!(cases.iter().any(is_there), "{text}");
     }
-}
-
-#[derive(Deserialize)]
-struct Documents {
-    cases: Vec<DocumentCase>,
-}
-
-/// A file, and what the API server understood by it, or that it refused it.
-#[derive(Deserialize)]
-struct DocumentCase {
-    name: String,
-    document: String,
-    spec: Option<Value>,
-    refused: Option<String>,
-}
-
-/// Files on which the results differ on purpose, and why.
-const DIFFERENT_DOCUMENTS: [(&str, &str); 16] = [
-    (
-        "parallelism 2.0",
-        "a number with a fraction is no integer; which ones are taken depends on the program",
-    ),
-    ("parallelism 2e0", "as above"),
-    ("parallelism 16.0", "as above"),
-    ("parallelism 02", "YAML 1.1 reads 02 as octal and YAML 1.2 does not"),
-    ("parallelism 010", "as above"),
-    ("destinationRegistry edge.local:0", "no registry has port 0; a regular expression cannot say it"),
-    (
-        "images - image: \"[1.2.3.4]/c:1\"",
-        "brackets hold addresses of IPv6; a regular expression cannot say it",
-    ),
-    ("images - image: a.b/c:1|    image: a.b/d:1", "a key that occurs twice is a mistake"),
-    ("metadata {name: a, name: b}", "as above"),
-    ("metadata {generateName: a-}", "a set of a checkout has a name that stays"),
-    ("metadata {name: a, namespace: \"\"}", "an empty namespace is a mistake"),
-    ("metadata {name: a, creationTimestamp: x}", "only the cluster sets it"),
-    ("metadata {name: a, generation: x}", "only the cluster sets it"),
-    ("metadata {name: a, labels: {1: b}}", "a name that is a number or a flag is text only in quotes"),
-    ("metadata {name: a, labels: {true: b}}", "as above"),
-    ("top status: {phase: x}", "only the importer sets the status"),
-];
-
-/// What `krs validate` says of a file.
-fn read_document(document: &str) -> Result<LoadedSet, String> {
-    match load(&["-".into()], Some(&mut document.as_bytes())) {
-        Ok(loaded) => Ok(loaded.sets.into_iter().next().unwrap()),
-        Err(errors) => Err(errors.0.iter().map(|error| error.message.clone()).collect::<Vec<_>>().join("; ")),
-    }
-}
-
-#[test]
-fn t284_a_file_means_what_it_means_to_kubernetes_or_is_refused() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/admission-yaml.json");
-    let cases = serde_json::from_slice::<Documents>(&fs::read(path).unwrap()).unwrap().cases;
-    assert!(cases.len() > 250, "{}", cases.len());
-    let (mut wrong, mut different) = (Vec::new(), BTreeSet::new());
-    for DocumentCase { name, document, spec, refused } in cases {
-        let ours = read_document(&document);
-        let is_equal = match (&spec, &ours) {
-            (Some(spec), Ok(set)) => serde_json::from_value(spec.clone()).ok() == Some(set.set.spec.clone()),
-            (None, Err(_)) => true,
-            _ => false,
-        };
-        if let Some((name, _)) = DIFFERENT_DOCUMENTS.iter().find(|(known, _)| !is_equal && *known == name) {
-            different.insert(*name);
-        } else if !is_equal {
-            let ours = ours.map(|set| set.set.spec);
-            wrong.push(format!("{name}\n  API server: {spec:?} {refused:?}\n  here: {ours:?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
-    let known = DIFFERENT_DOCUMENTS.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>();
-    assert_eq!(different, known, "take what does not differ any more from the table");
 }

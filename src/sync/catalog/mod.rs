@@ -3,12 +3,14 @@
 //! site are enough to know what the site has: which bundle it imported. It is not signed: it never leaves the
 //! connected side, and decides only what a delta may leave out, which the site checks.
 
+mod confirmation;
 mod error;
 mod file;
 mod record;
 #[cfg(test)]
 mod tests;
 
+pub use confirmation::Confirmation;
 pub use error::CatalogError;
 pub use file::{Line, Lines, append, check_appendable};
 pub use record::{MAX_LINE, Record, SentBundle, SentImage};

@@ -6,12 +6,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::confirmation::Confirmation;
 use super::error::CatalogError;
 use crate::bundle::{BaseSource, Bundle, BundledImages, StreamName};
 use crate::format::{FIRST_VERSION, is_supported, stated_version};
 use crate::json::{self, JsonError};
 use crate::oci::closure::Closure;
 use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RepositoryName};
 use crate::redact::printable;
 
@@ -24,6 +26,8 @@ pub const MAX_LINE: usize = 64 << 20;
 pub enum Record {
     /// A bundle went out.
     Bundle(SentBundle),
+    /// A site said that it has imported a bundle.
+    Confirmation(Confirmation),
 }
 
 /// A bundle that was written, and what a site has once it has imported it.
@@ -73,6 +77,9 @@ pub struct SentImage {
     pub digest: Digest,
     /// Its layers and those of its referrers, as positions in [`SentBundle::layers`].
     pub layers: Vec<u32>,
+    /// Platforms of the image that the bundle has; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
     /// The reference of the sets.
     pub reference: Reference,
     /// The repositories in which the sets put it, below the destination's prefix.
@@ -104,6 +111,7 @@ impl SentBundle {
             sent.push(SentImage {
                 digest: entry.digest,
                 layers: positions.into_iter().collect(),
+                platforms: entry.platforms.clone(),
                 reference: entry.reference.clone(),
                 repositories: repositories
                     .get(&entry.reference.to_string())
@@ -187,6 +195,7 @@ impl Record {
         let record = serde_json::from_slice::<Self>(line).map_err(JsonError::from)?;
         match &record {
             Self::Bundle(bundle) => bundle.check()?,
+            Self::Confirmation(confirmation) => confirmation.check()?,
         }
         Ok(record)
     }

@@ -22,6 +22,7 @@ fn sent(sequence: u64) -> SentBundle {
         images: vec![SentImage {
             digest: Digest::of(b"manifest"),
             layers: vec![0, 1],
+            platforms: vec![],
             reference: "registry.example.com/shop/web:1.0".parse().unwrap(),
             repositories: vec!["shop/web".parse().unwrap()],
         }],
@@ -47,6 +48,7 @@ fn read(path: &Utf8Path) -> (Vec<u64>, Vec<u64>) {
         let line = line.unwrap();
         match line.record {
             Ok(Record::Bundle(bundle)) => sequences.push(bundle.sequence),
+            Ok(Record::Confirmation(_)) => {}
             Err(_) => damaged.push(line.number),
         }
     }

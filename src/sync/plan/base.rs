@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::image_layers::ImageLayers;
 use crate::bundle::{
     BaseKind, BaseLayer, BaseSource, Bundle, BundleBase, BundledImages, MAX_REPOSITORIES, ManifestError,
 };
 use crate::oci::closure::Closure;
 use crate::oci::digest::Digest;
+use crate::oci::reference::RegistryHost;
 use crate::sync::catalog::SentBundle;
-use crate::sync::receipt::{Receipt, ReceiptError};
+use crate::sync::receipt::{Receipt, ReceiptError, SiteReceipt, SiteRegistry};
 
 /// The layers that a bundle leaves out, and the sources that say that the sites have them.
 #[derive(Debug, Clone, Default)]
@@ -91,12 +93,67 @@ impl Base {
         Self { layers, sources: vec![source], requires_full_index: None }
     }
 
+    /// What a site has. `destinations`: the registries that the sets of the bundle name. A layer counts if each of those that
+    /// the receipt lists has it. Images whose layers are not known count as absent.
+    ///
+    /// # Errors
+    /// None in practice, as for [`SiteReceipt::encode`].
+    pub fn of_site(
+        receipt: &SiteReceipt,
+        destinations: &BTreeSet<RegistryHost>,
+        images: &ImageLayers,
+    ) -> Result<Self, ReceiptError> {
+        let source = BaseSource {
+            created_at: receipt.created_at,
+            digest: Digest::of(&receipt.encode()?),
+            kind: BaseKind::Receipt,
+            name: format!("site {}", receipt.site),
+        };
+        let named = |registry: &&SiteRegistry| destinations.contains(&registry.registry);
+        let registries = receipt.registries.iter().filter(named);
+        let base = registries.map(|registry| Self::of_registry(registry, images)).reduce(Self::and);
+        Ok(Self { sources: vec![source], ..base.unwrap_or_default() })
+    }
+
+    fn of_registry(registry: &SiteRegistry, images: &ImageLayers) -> Self {
+        let mut layers = HashMap::<Digest, (u64, BTreeSet<String>)>::new();
+        for repository in &registry.repositories {
+            for (digest, size) in repository.roots.iter().filter_map(|root| images.get(root)).flatten() {
+                let entry = layers.entry(*digest).or_insert_with(|| (*size, BTreeSet::new()));
+                entry.1.insert(repository.name.to_string());
+            }
+        }
+        let requires_full_index =
+            (registry.abilities.sparse_index == Some(false)).then(|| registry.registry.to_string());
+        Self { layers, sources: Vec::new(), requires_full_index }
+    }
+
+    /// The layers of either: what several receipts and confirmations of one site say together.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        for (digest, (size, repositories)) in other.layers {
+            let entry = self.layers.entry(digest).or_insert_with(|| (size, BTreeSet::new()));
+            entry.1.extend(repositories);
+        }
+        self.combine(other.sources, other.requires_full_index)
+    }
+
+    fn combine(mut self, sources: Vec<BaseSource>, requires_full_index: Option<String>) -> Self {
+        self.sources.extend(sources);
+        self.sources.sort();
+        self.sources.dedup();
+        self.requires_full_index = self.requires_full_index.or(requires_full_index);
+        self
+    }
+
+    /// Bytes of the layers.
+    pub fn bytes(&self) -> u64 {
+        self.layers.values().fold(0, |sum, (size, _)| sum.saturating_add(*size))
+    }
+
     /// The layers of both: a delta for several sites leaves out only layers that all of them have.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        if self.sources.is_empty() {
-            return other;
-        }
         let mut theirs = other.layers;
         self.layers.retain(|digest, (size, repositories)| match theirs.remove(digest) {
             Some((same, more)) if same == *size => {
@@ -105,11 +162,7 @@ impl Base {
             }
             _ => false,
         });
-        self.sources.extend(other.sources);
-        self.sources.sort();
-        self.sources.dedup();
-        self.requires_full_index = self.requires_full_index.or(other.requires_full_index);
-        self
+        self.combine(other.sources, other.requires_full_index)
     }
 
     /// Whether there is no source.

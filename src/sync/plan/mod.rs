@@ -5,6 +5,7 @@
 mod base;
 mod blobs;
 mod error;
+mod image_layers;
 mod later;
 mod sets;
 mod sources;
@@ -29,6 +30,7 @@ pub use base::Base;
 pub use blobs::Fetch;
 use blobs::{Blobs, Owner, owners};
 pub use error::PlanError;
+pub use image_layers::ImageLayers;
 use sets::bundle_sets;
 pub use sources::SourceShare;
 use sources::shares;

@@ -163,8 +163,8 @@ pub(super) const MAKING: &[Fault] = &[
         "it is refused before anything is built from it",
     ),
     (
-        284,
-        "a file with a set passes `krs validate`, and the API server refuses it or reads other values: flags and numbers of YAML 1.1, labels that are no text, misspelt metadata",
-        "each of 285 files is refused, or has the same spec as in a real API server; the differences on purpose are in a table",
+        283,
+        "a receipt is old or from the future, there are two of one site, or the site does not read the format of the bundle",
+        "age and double receipts are said, the newest counts; a bundle in a format that the site does not read is not written",
     ),
 ];
