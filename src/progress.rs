@@ -12,6 +12,8 @@ pub enum Activity {
     Survey,
     /// Rendering charts and kustomizations; counted in these.
     Render,
+    /// Images from a daemon into a temporary file; counted in bytes.
+    Export,
     /// Blobs from a registry into a bundle; counted in bytes.
     Pull,
     /// Reading a bundle and hashing it; counted in bytes.

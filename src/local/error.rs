@@ -5,6 +5,7 @@ use std::io;
 
 use thiserror::Error;
 
+use super::daemon::DaemonError;
 use super::limits::{MAX_ENTRIES, MAX_EXTENSION, MAX_NAMES};
 use super::location::Form;
 use crate::error::{Classify, DRIVE_FAILED, ErrorKind, io_kind, is_drive_failure};
@@ -126,6 +127,9 @@ pub enum FileError {
 /// Why a source cannot be used. `location` is how the user named it.
 #[derive(Debug, Error)]
 pub enum LocalError {
+    /// The images of a daemon cannot be read.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
     /// It cannot be opened.
     #[error("cannot open {location}: {source}")]
     Open {
@@ -232,6 +236,7 @@ impl LocalError {
 impl Classify for LocalError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::Daemon(source) => source.kind(),
             Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::Usage,
             Self::Open { source, .. }
             | Self::Read { source, .. }
@@ -250,6 +255,7 @@ impl Classify for LocalError {
 
     fn help(&self) -> Option<String> {
         match self {
+            Self::Daemon(source) => source.help(),
             Self::Open { source, .. }
             | Self::Read { source, .. }
             | Self::Archive { source: ArchiveError::Read { source, .. }, .. }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A source that is open: what it has, and reading it.
 
-use bytes::Bytes;
+use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use camino::Utf8Path;
+
+use super::daemon::{Daemon, DaemonError, Holdings, Socket};
 use super::docker_archive::{self, DockerArchive};
 use super::error::{FileError, LocalError};
 use super::layout::{self, blob_name};
@@ -26,6 +30,17 @@ pub struct LocalSource {
     listing: Listing,
     /// Where it is an archive of `docker save` without an OCI image layout inside.
     docker: Option<DockerArchive>,
+    /// Where it is a daemon.
+    daemon: Option<DaemonContent>,
+}
+
+/// What is known of the images of a daemon besides their export.
+#[derive(Debug)]
+struct DaemonContent {
+    /// Repositories and digests of which the daemon has the content, but not the manifest.
+    lost: BTreeSet<(String, Digest)>,
+    /// Whether all images were exported with the manifests by which the daemon knows them.
+    keeps_manifests: bool,
 }
 
 /// What a source has that refers to a manifest.
@@ -37,14 +52,68 @@ pub struct Referrer {
     pub tag: Option<Tag>,
 }
 
+impl Location {
+    /// The daemon that it names, if it names one. `docker_host` is the value of `DOCKER_HOST`.
+    ///
+    /// # Errors
+    /// [`DaemonError`]: there is no socket on this machine.
+    pub fn daemon(&self, docker_host: Option<&str>) -> Result<Option<Daemon>, DaemonError> {
+        if self.form() != Form::DockerDaemon {
+            return Ok(None);
+        }
+        if !cfg!(unix) {
+            return Err(DaemonError::System);
+        }
+        let path = self.path();
+        let socket = if path.as_str().is_empty() { Socket::of_host(docker_host)? } else { Socket::at(path) };
+        Ok(Some(Daemon::new(self.to_string(), socket)))
+    }
+}
+
 impl LocalSource {
     /// Opens a source and reads what it lists. Blocking.
     ///
     /// # Errors
-    /// [`LocalError`]: it cannot be read, or is not what it is said to be.
+    /// [`LocalError`]: it cannot be read, or is not what it is said to be. A daemon has no file to open: its images come from
+    /// [`Self::of_daemon`].
     pub fn open(location: &Location) -> Result<Self, LocalError> {
         let store = Store::open(location)?;
         Self::read(store, location.form(), location.to_string())
+    }
+
+    /// Exports images of a daemon into a temporary file in `folder`, which is gone with this value. `on_progress` gets the
+    /// number of bytes of each part that arrives.
+    ///
+    /// # Errors
+    /// [`LocalError`]: the daemon does not export them, or what it sends is no acceptable archive.
+    pub async fn of_daemon(
+        daemon: &Daemon,
+        holdings: Holdings,
+        folder: &Utf8Path,
+        on_progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Self, LocalError> {
+        let location = daemon.location().to_owned();
+        let exported = daemon.export(&holdings, folder, on_progress).await?;
+        let Some(file) = exported else { return Ok(Self::of_holdings(holdings, Self::empty(location))) };
+        let reading = tokio::task::spawn_blocking(move || {
+            Self::read(Store::of_tar(file, &location)?, Form::DockerDaemon, location)
+        });
+        let source = reading.await.map_err(|error| DaemonError::Write {
+            folder: folder.to_owned(),
+            source: std::io::Error::other(error),
+        })?;
+        Ok(Self::of_holdings(holdings, source?))
+    }
+
+    fn of_holdings(holdings: Holdings, source: Self) -> Self {
+        let Holdings { ids, lost, .. } = holdings;
+        let is_kept = |id: &String| id.parse().is_ok_and(|id| source.listing.get(&id).is_some());
+        let keeps_manifests = ids.iter().all(is_kept);
+        Self { daemon: Some(DaemonContent { lost, keeps_manifests }), ..source }
+    }
+
+    fn empty(location: String) -> Self {
+        Self { location, store: Store::Empty, listing: Listing::default(), docker: None, daemon: None }
     }
 
     fn read(store: Store, form: Form, location: String) -> Result<Self, LocalError> {
@@ -52,21 +121,22 @@ impl LocalSource {
         // Newer versions of `docker save` write both: the layout keeps the digests.
         if let Some(index) = of(layout::INDEX, layout::MAX_INDEX)? {
             let listing = layout::read(&store, &index, &location)?;
-            return Ok(Self { location, store, listing, docker: None });
+            return Ok(Self { location, store, listing, docker: None, daemon: None });
         }
         let manifest = of(docker_archive::MANIFEST, docker_archive::MAX_MANIFEST_JSON)?;
         match (form, manifest) {
-            (Form::DockerArchive, Some(manifest)) => {
+            (Form::DockerArchive | Form::DockerDaemon, Some(manifest)) => {
                 let mut listing = Listing::default();
                 let docker = docker_archive::read(&store, &manifest, &location, &mut listing)?;
-                Ok(Self { location, store, listing, docker: Some(docker) })
+                Ok(Self { location, store, listing, docker: Some(docker), daemon: None })
             }
             (_, manifest) => {
                 let other = manifest.map(|_| "a Docker archive");
-                let (expected, missing) = if form == Form::DockerArchive {
-                    ("Docker archive", "manifest.json, and no index.json")
-                } else {
-                    ("OCI image layout", "index.json")
+                let (expected, missing) = match form {
+                    Form::DockerArchive | Form::DockerDaemon => {
+                        ("Docker archive", "manifest.json, and no index.json")
+                    }
+                    Form::Oci | Form::OciArchive => ("OCI image layout", "index.json"),
                 };
                 Err(LocalError::Unknown { location, expected, missing, other })
             }
@@ -80,7 +150,13 @@ impl LocalSource {
 
     /// Whether its digests are not those of a registry, because it does not keep manifests.
     pub fn is_rebuilt(&self) -> bool {
-        self.docker.is_some()
+        self.docker.is_some() || self.daemon.as_ref().is_some_and(|daemon| !daemon.keeps_manifests)
+    }
+
+    /// Whether it is a daemon that has the content of a pinned image, but not the manifest of the registry.
+    pub fn has_lost(&self, reference: &Reference) -> bool {
+        let lost = self.daemon.as_ref().map(|daemon| &daemon.lost);
+        reference.digest.zip(lost).is_some_and(|(pinned, lost)| lost.contains(&(reference.name(), pinned)))
     }
 
     /// The manifest of a digest, where the source lists it.
@@ -96,10 +172,11 @@ impl LocalSource {
     /// Some of its names, for people.
     pub fn names(&self) -> String {
         let names = self.listing.shown().iter().map(String::as_str).collect::<Vec<_>>();
-        if names.is_empty() {
-            "no named image".to_owned()
-        } else {
-            crate::error::shortened(&names, SHOWN_NAMES, ", ")
+        match &self.daemon {
+            _ if !names.is_empty() => crate::error::shortened(&names, SHOWN_NAMES, ", "),
+            Some(daemon) if !daemon.lost.is_empty() => "no image of the sets with its manifest".to_owned(),
+            Some(_) => "no image of the sets".to_owned(),
+            None => "no named image".to_owned(),
         }
     }
 

@@ -30,7 +30,12 @@ pub(super) fn compression(bytes: &[u8]) -> Option<(&'static str, &'static str)> 
 #[derive(Debug)]
 pub(super) enum Store {
     Folder(Utf8PathBuf),
-    Tar { file: Arc<File>, index: TarIndex },
+    Tar {
+        file: Arc<File>,
+        index: TarIndex,
+    },
+    /// What a daemon without any of the images has.
+    Empty,
 }
 
 /// The bytes of a file, or of an entry of a tar.
@@ -161,6 +166,7 @@ impl Store {
                 let extent = Extent { offset: 0, size: metadata.len() };
                 Ok(Some(Content { file: Arc::new(file), extent }))
             }
+            Self::Empty => Ok(None),
             Self::Tar { file, index } => match index.get(name) {
                 None => Ok(None),
                 Some(Entry::File(extent)) => Ok(Some(Content { file: Arc::clone(file), extent: *extent })),
@@ -172,7 +178,7 @@ impl Store {
     /// A file, or the one that a link to another entry of the archive leads to.
     pub(super) fn follow(&self, name: &str) -> Result<Option<Content>, ReadFailure> {
         match self {
-            Self::Folder(_) => self.get(name),
+            Self::Folder(_) | Self::Empty => self.get(name),
             Self::Tar { file, index } => {
                 Ok(index.follow(name).map(|extent| Content { file: Arc::clone(file), extent }))
             }

@@ -13,6 +13,8 @@
 
 pub mod conformance;
 pub mod corpus;
+#[cfg(unix)]
+pub mod daemon;
 pub mod distribution;
 pub mod git;
 pub mod gitea;

@@ -16,6 +16,7 @@ Examples:
   kustomize build overlays/prod | krs bundle - -o prod.krs.tar
   krs bundle . --against berlin.receipt.json -o delta.krs.tar
   krs bundle . --from docker-archive:app.tar -o prod.krs.tar
+  krs bundle . --from docker-daemon: -o prod.krs.tar
   krs bundle . --volume-size 3900MiB -o /media/usb/prod.krs.tar
 
 The same commit gives the same archive, byte for byte, where every reference has a digest.
@@ -103,12 +104,13 @@ pub(crate) struct PlanArgs {
     /// Folders of Git checkouts, files, or `-` for rendered YAML on standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<Utf8PathBuf>,
-    /// Read images from here before their registries: an OCI image layout or an archive of `docker save`; may be repeated,
-    /// the first that has an image counts. By its digest if the set has one, else by its name. All other images come from
-    /// their registries
+    /// Read images from here before their registries: an OCI image layout, an archive of `docker save`, or the Docker daemon
+    /// or Podman of this machine (the socket of DOCKER_HOST, or docker-daemon:/PATH/OF/SOCKET); may be repeated, the first
+    /// that has an image counts. By its digest if the set has one, else by its name. All other images come from their
+    /// registries
     #[arg(
         long,
-        value_name = "oci:DIR|oci-archive:FILE|docker-archive:FILE",
+        value_name = "oci:DIR|oci-archive:FILE|docker-archive:FILE|docker-daemon:",
         env = "KRS_FROM",
         help_heading = "Bundle"
     )]

@@ -25,7 +25,7 @@ use super::against::Against;
 use super::runtime::runtime;
 use super::sequence::{self, Earlier};
 use super::settings::effective;
-use super::{catalog, files, keys, output, policy, registries, sets, signals};
+use super::{catalog, files, keys, local_sources, output, policy, registries, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -291,7 +291,7 @@ impl Run {
             jobs: args.registry.jobs.get(),
             referrers: effective.referrers,
             require_platforms: effective.require_platforms,
-            sources: files::sources(&args.from)?,
+            sources: local_sources::open(&args.from, &merged, &progress)?,
         };
         let requested = args.paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
         Ok(Self {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::sign::Trust;
 use krs_core::bundle::{self, Bundle, BundledImages, Freshness, Policy};
-use krs_core::local::{LocalSource, Location};
 use krs_core::sync::receipt::{MAX_RECEIPT, Receipt};
 
 use crate::diagnostic::Failure;
@@ -36,14 +35,6 @@ pub(super) fn open_anyones(path: &Utf8Path, folders: &[Utf8PathBuf]) -> Result<B
 /// One that cannot be opened.
 pub(super) fn reusable(paths: &[Utf8PathBuf]) -> Result<Vec<Arc<Bundle>>, Failure> {
     paths.iter().map(|path| open_anyones(path, &[]).map(Arc::new)).collect()
-}
-
-/// Sources that images are read from besides their registries.
-///
-/// # Errors
-/// One that cannot be opened.
-pub(super) fn sources(locations: &[Location]) -> Result<Vec<Arc<LocalSource>>, Failure> {
-    locations.iter().map(|location| Ok(Arc::new(LocalSource::open(location)?))).collect()
 }
 
 /// Reads a receipt.

@@ -15,6 +15,7 @@ mod generate;
 mod inspect;
 mod keygen;
 mod keys;
+mod local_sources;
 mod login;
 mod output;
 mod pin;

@@ -38,6 +38,7 @@ fn write_state(activity: Activity, done: u64, total: u64) {
         Activity::Resolve => "resolve",
         Activity::Survey => "survey",
         Activity::Render => "render",
+        Activity::Export => "export",
         Activity::Pull => "pull",
         Activity::Verify => "verify",
         Activity::Push => "push",

@@ -26,6 +26,7 @@ const fn name(activity: Activity) -> &'static str {
         Activity::Resolve => "Resolving",
         Activity::Survey => "Reading",
         Activity::Render => "Rendering",
+        Activity::Export => "Exporting",
         Activity::Pull => "Fetching",
         Activity::Verify => "Verifying",
         Activity::Push => "Pushing",

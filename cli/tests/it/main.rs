@@ -7,6 +7,8 @@ mod advice;
 mod catalog;
 mod collect;
 mod copy;
+#[cfg(unix)]
+mod daemon;
 mod delta;
 mod diff;
 mod drive;

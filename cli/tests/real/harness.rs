@@ -2,7 +2,8 @@
 //! Runs `krs` and other people's programs in a folder of their own.
 
 use std::ffi::OsStr;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::oci::reference::RegistryHost;
@@ -63,6 +64,56 @@ impl Workspace {
         let path = self.path().join("auth.json");
         std::fs::write(&path, config.to_string()).unwrap();
         path
+    }
+}
+
+/// containerd without Kubernetes, with its files in a workspace.
+pub struct Containerd<'a> {
+    workspace: &'a Workspace,
+    socket: Utf8PathBuf,
+    process: Child,
+}
+
+impl<'a> Containerd<'a> {
+    pub fn start(workspace: &'a Workspace) -> Self {
+        let folder = workspace.path();
+        let socket = folder.join("containerd.sock");
+        let config = format!(
+            "version = 2\nroot = \"{folder}/root\"\nstate = \"{folder}/state\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\naddress = \"{socket}\"\n[ttrpc]\naddress = \"{socket}.ttrpc\"\n"
+        );
+        std::fs::write(folder.join("containerd.toml"), config).unwrap();
+        let mut command = Command::new(require("containerd").as_str());
+        command.args(["--config", folder.join("containerd.toml").as_str()]);
+        command.stdout(Stdio::null()).stderr(std::fs::File::create(folder.join("containerd.log")).unwrap());
+        let containerd = Self { workspace, socket, process: command.spawn().unwrap() };
+        let begun = Instant::now();
+        while !containerd.try_ctr(&["version"]).status.success() && begun.elapsed() < Duration::from_secs(30)
+        {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        containerd
+    }
+
+    /// Runs `ctr`, which must succeed; answers what it printed.
+    pub fn ctr(&self, arguments: &[&str]) -> String {
+        let output = self.try_ctr(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let log = || std::fs::read_to_string(self.workspace.path().join("containerd.log")).unwrap();
+        assert!(output.status.success(), "ctr {arguments:?}: {}\n{}", text(&output.stderr), log());
+        text(&output.stdout)
+    }
+
+    fn try_ctr(&self, arguments: &[&str]) -> Output {
+        let own = ["--address", self.socket.as_str(), "--namespace", "krs"];
+        self.workspace.try_run(require("ctr").as_str().as_ref(), &[&own, arguments].concat())
+    }
+}
+
+impl Drop for Containerd<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -9,6 +9,7 @@ mod damaged;
 mod differential;
 mod gitea;
 mod harness;
+mod local_sources;
 mod other_family;
 mod readers;
 mod refusal;

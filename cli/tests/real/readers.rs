@@ -9,7 +9,7 @@ use krs_testing::corpus::CorpusImage;
 use krs_testing::process::{Running, free_address};
 use krs_testing::tools::require;
 
-use crate::harness::{bundled, distribution3};
+use crate::harness::{Containerd, bundled, distribution3};
 
 fn is_image(image: &CorpusImage) -> bool {
     !image.note.contains("chart") && !image.note.contains("referrer")
@@ -89,35 +89,9 @@ fn crane_and_skopeo_pull_from_krs_serve() {
 #[test]
 fn containerd_imports_the_archive_under_both_names() {
     let (workspace, corpus, source) = bundled();
-    let folder = workspace.path();
-    let socket = folder.join("containerd.sock");
-    let config = format!(
-        "version = 2\nroot = \"{folder}/root\"\nstate = \"{folder}/state\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-         [grpc]\naddress = \"{socket}\"\n[ttrpc]\naddress = \"{socket}.ttrpc\"\n"
-    );
-    std::fs::write(folder.join("containerd.toml"), config).unwrap();
-    let mut daemon = Command::new(require("containerd").as_str());
-    daemon.args(["--config", folder.join("containerd.toml").as_str()]);
-    daemon.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(folder.join("log")).unwrap());
-    let mut daemon = daemon.spawn().unwrap();
-    let ctr = |arguments: &[&str]| {
-        let mut all = vec!["--address", socket.as_str(), "--namespace", "krs"];
-        all.extend(arguments);
-        let output = workspace.try_run(require("ctr").as_str().as_ref(), &all);
-        let text =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        (output.status.success(), text)
-    };
-    let begun = std::time::Instant::now();
-    while !ctr(&["version"]).0 && begun.elapsed() < Duration::from_secs(30) {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    let (imported, text) = ctr(&["images", "import", "--all-platforms", "--no-unpack", "all.krs.tar"]);
-    let (_, listed) = ctr(&["images", "list"]);
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
-    let log = || std::fs::read_to_string(folder.join("log")).unwrap();
-    assert!(imported, "{text}\n{}", log());
+    let containerd = Containerd::start(&workspace);
+    containerd.ctr(&["images", "import", "--all-platforms", "--no-unpack", "all.krs.tar"]);
+    let listed = containerd.ctr(&["images", "list"]);
     for CorpusImage { name, tag, digest, note, .. } in &corpus.images {
         for reference in [format!("{source}/{name}:{tag}"), format!("{source}/{name}@{digest}")] {
             let line = listed.lines().find(|line| line.starts_with(&format!("{reference} ")));

@@ -35,7 +35,7 @@ pub use error::{ImageError, ImageErrors, reasons};
 pub use reduce::{ReferrerErrors, ReferrerFailure};
 pub use referrers::{FoundReferrers, find_referrers};
 pub use resolved::{MissingImage, MissingReferrer, Origin, Resolved, ResolvedImage, ResolvedReferrer};
-pub use sources::OtherDigest;
+pub use sources::{FoundDigest, OtherDigest};
 pub use tags::{TagDigest, TagQuery, look_up_tags};
 
 /// How to resolve.

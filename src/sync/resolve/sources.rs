@@ -17,36 +17,52 @@ pub struct OtherDigest {
     pub name: String,
     /// The digest that the set pins.
     pub pinned: Digest,
-    /// The digest that the source has.
-    pub found: Digest,
-    /// Whether the source does not keep the manifests of registries, so that it cannot have their digests.
-    pub rebuilt: bool,
+    /// What the source has.
+    pub found: FoundDigest,
+}
+
+/// What a source has in place of the digest that a set pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundDigest {
+    /// Another one.
+    Other(Digest),
+    /// One that was made from the content: the source does not keep the manifests of registries.
+    Rebuilt(Digest),
+    /// The content of the pinned image, but not its manifest.
+    Lost,
 }
 
 impl fmt::Display for OtherDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { location, name, pinned, found, rebuilt } = self;
-        write!(f, "{location} has {name} as {found}, not as {pinned}")?;
-        if *rebuilt {
-            f.write_str(", because an archive of `docker save` does not keep the manifest of the registry")?;
+        let Self { location, name, pinned, found } = self;
+        match found {
+            FoundDigest::Other(found) => write!(f, "{location} has {name} as {found}, not as {pinned}"),
+            FoundDigest::Rebuilt(found) => write!(
+                f,
+                "{location} has {name} as {found}, not as {pinned}, because an archive of `docker save` does not keep the manifest of the registry"
+            ),
+            FoundDigest::Lost => write!(
+                f,
+                "{location} has {name} of {pinned}, but not the manifest with this digest, because the image store of this daemon does not keep it"
+            ),
         }
-        Ok(())
     }
 }
 
 impl OtherDigest {
     /// What to do where the image of the source is the one that is meant.
     pub fn advice(&self) -> String {
-        let Self { name, found, rebuilt, .. } = self;
-        let pin = format!("image: {name}@{found}");
-        if *rebuilt {
-            format!(
-                "pin the digest that the archive gives ({pin}), or push the image to a registry and pin the digest that it has there"
-            )
-        } else {
-            format!(
-                "if that is the image that you want, pin its digest ({pin}). A copy of one platform has another digest than the image of all platforms, which `skopeo copy --all` keeps"
-            )
+        let Self { name, found, .. } = self;
+        match found {
+            FoundDigest::Rebuilt(found) => format!(
+                "pin the digest that the archive gives (image: {name}@{found}), or push the image to a registry and pin the digest that it has there"
+            ),
+            FoundDigest::Other(found) => format!(
+                "if that is the image that you want, pin its digest (image: {name}@{found}). A copy of one platform has another digest than the image of all platforms, which `skopeo copy --all` keeps"
+            ),
+            FoundDigest::Lost => format!(
+                "if no registry has the image any more, write it without its digest (image: {name}), so that it gets the digest that an export has. The containerd image store of Docker keeps manifests: enable it and pull the image again"
+            ),
         }
     }
 }
@@ -80,12 +96,14 @@ fn by_digest(sources: &[Arc<LocalSource>], reference: &Reference, pinned: Digest
     let name = Reference { digest: None, ..reference.clone() }.to_string();
     let mut others = Vec::new();
     for source in sources {
-        others.extend(source.named(reference).iter().map(|found| OtherDigest {
+        let as_found = if source.is_rebuilt() { FoundDigest::Rebuilt } else { FoundDigest::Other };
+        let lost = source.has_lost(reference).then_some(FoundDigest::Lost);
+        let found = source.named(reference).iter().map(|found| as_found(found.digest)).chain(lost);
+        others.extend(found.map(|found| OtherDigest {
             location: source.location().to_owned(),
             name: name.clone(),
             pinned,
-            found: found.digest,
-            rebuilt: source.is_rebuilt(),
+            found,
         }));
     }
     let remark = |other: &OtherDigest| format!("{other}; it is not used");

@@ -175,6 +175,7 @@ pub(crate) const TOOLS: &[Tool] = &[
     ),
     tool("gitea", Source::GoModule(GITEA), &[Full]),
     tool("npm", Debian("npm"), &[Full]),
+    tool("podman", Debian("podman"), &[Full]),
     tool("renovate", Source::Npm(RENOVATE), &[Full]),
     tool("kubectl-validate", Go("sigs.k8s.io/kubectl-validate", "v0.0.4"), &[Chart]),
     tool("kube-score", Go("github.com/zegl/kube-score/cmd/kube-score", "v1.20.0"), &[Chart]),

@@ -167,4 +167,14 @@ pub(super) const MAKING: &[Fault] = &[
         "a receipt is old or from the future, there are two of one site, or the site does not read the format of the bundle",
         "age and double receipts are said, the newest counts; a bundle in a format that the site does not read is not written",
     ),
+    (
+        285,
+        "a Docker daemon does not respond, sends without end or too little, fails in the middle, or is something else",
+        "an error with a limit of time or bytes; the temporary file is gone",
+    ),
+    (
+        286,
+        "a Docker daemon has lost the manifest of an image",
+        "a pinned digest is named and comes from its registry or not at all; a tag gets the digest that `docker save` would give",
+    ),
 ];

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Images of a Docker daemon on this machine, by its socket (Docker Engine API, "Image"), which Podman has, too. The daemon
+//! writes them as `docker save` does into a temporary file, which is read as any other archive.
+//!
+//! `error` ← `socket` ← `holdings`, `client` ← `export`.
+
+mod client;
+mod error;
+mod export;
+mod holdings;
+mod socket;
+#[cfg(all(test, unix))]
+mod tests;
+
+pub use error::DaemonError;
+pub use export::Daemon;
+pub use holdings::Holdings;
+pub(super) use socket::Socket;
