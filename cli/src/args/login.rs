@@ -12,6 +12,7 @@ use super::{RegistryArgs, flag};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  krs login registry.example.com --username robot
   printf '%s' \"$REGISTRY_PASSWORD\" | krs login registry.example.com --username robot --password-stdin
   krs login registry.example.com/shop --username shop --password-stdin < token.txt")]
 pub(crate) struct LoginArgs {
@@ -21,8 +22,9 @@ pub(crate) struct LoginArgs {
     /// Name of the user
     #[arg(short, long, value_name = "NAME", env = "KRS_USERNAME")]
     pub(crate) username: String,
-    /// Read the password, or an access token, from standard input: arguments and variables are visible to others
-    #[arg(long, required = true, env = "KRS_PASSWORD_STDIN", value_parser = flag())]
+    /// Read the password, or an access token, from standard input: arguments and variables are visible to others [default:
+    /// ask for it at the terminal]
+    #[arg(long, env = "KRS_PASSWORD_STDIN", value_parser = flag())]
     pub(crate) password_stdin: bool,
     /// Store the credentials without a request to the registry
     #[arg(long, env = "KRS_LOGIN_NO_VERIFY", value_parser = flag())]

@@ -46,10 +46,14 @@ pub(super) fn login(args: &LoginArgs, console: &Console) -> Result<(), Failure> 
     let (keychain, path) = Keychain::for_login(args.registries.authfile.as_deref())?;
     refuse_helper(&keychain, &key, &path)?;
     let mut file = credential_file::read(&path)?;
-    let password = password(args.password_stdin)?;
+    let password = password(args, &key)?;
+    // What cannot be stored is known before the registry is asked.
     file.store(&key, &args.username, &password)?;
-    let verified = !args.no_verify && accepted(args, &key, password, console)?;
-    credential_file::write(&path, &file)?;
+    let verified = !args.no_verify && accepted(args, &key, password.clone(), console)?;
+    credential_file::update(&path, |file| {
+        file.store(&key, &args.username, &password)?;
+        Ok(true)
+    })?;
     if !verified && !args.no_verify {
         let registry = key.registry();
         console.warning(&format!("{registry} asks for no credentials: they were stored and not verified"));
@@ -66,11 +70,9 @@ pub(super) fn login(args: &LoginArgs, console: &Console) -> Result<(), Failure> 
 pub(super) fn logout(args: &LogoutArgs, console: &Console) -> Result<(), Failure> {
     let key = key(&args.registry)?;
     let (keychain, path) = Keychain::for_login(args.authfile.as_deref())?;
-    let mut file = credential_file::read(&path)?;
-    let removed = file.remove(&key);
-    if removed {
-        credential_file::write(&path, &file)?;
-    }
+    // A folder is not made to remove something from it.
+    let is_there = credential_file::read(&path)?.remove(&key);
+    let removed = is_there && credential_file::update(&path, |file| Ok(file.remove(&key)))?;
     let left_in = keychain.files_with(&key).into_iter().filter(|file| *file != path).collect::<Vec<_>>();
     for other in &left_in {
         console.warning(&format!("{other} has credentials for {key}, too: they are used from now on"));
@@ -108,11 +110,25 @@ fn refuse_helper(keychain: &Keychain, key: &CredentialKey, path: &Utf8Path) -> R
     )))
 }
 
-/// The password on standard input, without the line break at its end.
-fn password(from_stdin: bool) -> Result<Secret, Failure> {
+/// The password that is typed at the terminal, or the one on standard input without the line break at its end.
+fn password(args: &LoginArgs, key: &CredentialKey) -> Result<Secret, Failure> {
     let example = "for example: printf '%s' \"$PASSWORD\" | krs login HOST --username NAME --password-stdin";
-    if !from_stdin || io::stdin().is_terminal() {
-        return Err(Failure::usage("the password is read from standard input").help(example));
+    match (args.password_stdin, io::stdin().is_terminal()) {
+        (false, true) => {
+            let user = krs_core::redact::printable(&args.username, 100);
+            let answer = rpassword::prompt_password(format!("Password of {user} at {key}: "));
+            return answer
+                .map(Secret::new)
+                .map_err(|e| Failure::other(format!("cannot read the password: {e}")).help(example));
+        }
+        (false, false) => {
+            return Err(Failure::usage(
+                "there is no terminal to ask for the password, and --password-stdin is not given",
+            )
+            .help(example));
+        }
+        (true, true) => return Err(Failure::usage("the password is read from standard input").help(example)),
+        (true, false) => {}
     }
     let text = files::read_to_string(io::stdin().lock(), MAX_PASSWORD)
         .map_err(|e| Failure::usage(format!("cannot read the password from standard input: {e}")))?;

@@ -100,6 +100,78 @@ fn t69_a_signature_that_was_reported_is_not_lost() {
     site.desk.krs(&["verify", copy.as_str(), "--public-key", "ci.pub"]).ok();
 }
 
+/// Contents that a file had whenever power was lost or krs was killed, in order, without repetition.
+fn contents(disk: &Disk, name: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (when, files) in disk.history() {
+        let bytes = files.get(OsStr::new(name));
+        let bytes = bytes.unwrap_or_else(|| panic!("{name} is missing after operation {when}"));
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    found
+}
+
+#[test]
+fn t287_a_set_that_is_pinned_is_the_old_one_or_the_new_one_whenever_krs_ends() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::new();
+    let images = [app("web", 2), app("api", 3)];
+    images[0].push_to(&site.source, "team/web", Some("1.0"));
+    images[1].push_to(&site.source, "team/api", Some("1.0"));
+    let path = disk.path("set.yaml");
+    // More than what reaches a disk together with its name.
+    let comment = format!("# {}\n", "x".repeat(6000));
+    for comment in ["", &comment] {
+        let host = site.source.host();
+        let old = format!(
+            "{comment}apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: site\n\
+             spec:\n  destinationRegistry: edge.local:5000\n  images:\n  - image: {host}/team/web:1.0\n  - image: {host}/team/api:1.0\n"
+        );
+        std::fs::write(&path, &old).unwrap();
+        std::fs::File::open(&path).unwrap().sync_all().unwrap();
+        std::fs::File::open(disk.path("")).unwrap().sync_all().unwrap();
+        drop(disk.history());
+        site.desk.krs(&["pin", path.as_str()]).ok();
+        let new = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(new.matches("@sha256:").count(), 2, "{new}");
+        assert_eq!(contents(&disk, "set.yaml"), [old, new.clone()]);
+        // What was reported as done is not lost, and nothing else is left.
+        let survivors = disk.after_a_loss_of_power();
+        assert_eq!(survivors.len(), 1, "{:?}", survivors.keys());
+        assert_eq!(survivors[OsStr::new("set.yaml")].as_slice(), new.as_bytes());
+    }
+}
+
+#[test]
+fn t287_credentials_are_those_of_before_or_after_whenever_krs_ends() {
+    let Some(disk) = Disk::mount() else { return };
+    let desk = harness::Desk::new();
+    let path = disk.path("auth.json");
+    let login = |registry: &str, password: &str| {
+        let arguments = ["login", registry, "--username", "robot", "--password-stdin", "--no-verify"];
+        desk.krs_stdin(password, &[&arguments[..], &["--authfile", path.as_str()]].concat()).ok();
+        std::fs::read_to_string(&path).unwrap()
+    };
+    let first = login("one.example.com", "first");
+    // The file is not there, or complete.
+    for (when, files) in disk.history() {
+        let text = files.get(OsStr::new("auth.json")).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        assert!(text.is_none_or(|text| text == first), "after operation {when}");
+    }
+    // A long one, too.
+    let second = login("two.example.com", &"p".repeat(5000));
+    assert_eq!(contents(&disk, "auth.json"), [first, second.clone()]);
+    desk.krs(&["logout", "one.example.com", "--authfile", path.as_str()]).ok();
+    let third = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(contents(&disk, "auth.json"), [second, third.clone()]);
+    let survivors = disk.after_a_loss_of_power();
+    assert_eq!(survivors.len(), 1, "{:?}", survivors.keys());
+    assert_eq!(survivors[OsStr::new("auth.json")].as_slice(), third.as_bytes());
+}
+
 #[test]
 fn t69_what_did_not_reach_the_disk_is_never_gone_on_with() {
     let Some(disk) = Disk::mount() else { return };

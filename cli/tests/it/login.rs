@@ -55,6 +55,39 @@ fn credentials_are_stored_where_krs_reads_them_and_bundle_uses_them() {
     }
 }
 
+/// Twenty at once, which all begin with the same content of the file.
+#[test]
+fn t288_no_change_of_credentials_at_the_same_time_is_lost() {
+    let desk = Desk::new();
+    let file = desk.path("auth.json");
+    let arguments = |n: usize| {
+        let registry = format!("r{n}.example.com");
+        let own =
+            ["login", &registry, "--username", "robot", "--password-stdin", "--no-verify", "--authfile"];
+        own.iter().map(|text| (*text).to_owned()).chain([file.to_string()]).collect::<Vec<_>>()
+    };
+    login(&desk, "gone.example.com", "to be removed", &["--no-verify", "--authfile", file.as_str()]).ok();
+    let begin = |n: usize| {
+        let arguments = arguments(n);
+        let arguments = arguments.iter().map(String::as_str).collect::<Vec<_>>();
+        desk.command(&arguments).stdin(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let mut running = (0..20).map(begin).collect::<Vec<_>>();
+    let logout = desk.command(&["logout", "gone.example.com", "--authfile", file.as_str()]).spawn().unwrap();
+    // They wait for their passwords, and have read the file by then.
+    for (n, child) in running.iter_mut().enumerate() {
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("password {n}").as_bytes())
+            .unwrap();
+    }
+    for child in running.into_iter().chain([logout]) {
+        let outcome = Outcome::of(child.wait_with_output().unwrap());
+        assert_eq!(outcome.code, 0, "{outcome}");
+    }
+    let auths = content(&file)["auths"].as_object().unwrap().clone();
+    assert_eq!(auths.len(), 20, "{:?}", auths.keys());
+    assert_eq!(desk.files(), ["auth.json"]);
+}
+
 #[test]
 fn credentials_that_are_refused_are_not_stored() {
     let desk = Desk::new();

@@ -66,6 +66,20 @@ fn t237_a_passphrase_is_asked_for_at_the_terminal_while_sets_come_over_standard_
 }
 
 #[test]
+fn a_password_is_asked_for_at_the_terminal() {
+    let auth = krs_testing::registry::Auth::basic("robot", "correct horse");
+    let site = Site::with(krs_testing::registry::Options { auth, ..Default::default() });
+    let host = site.source.host().to_string();
+    let line = format!("$KRS login {host} --username robot --retries 0");
+    let question = format!("Password of robot at {host}: ");
+    let (code, shown) = at_a_terminal(&site.desk, &line, &[(&question, "correct horse")]);
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.contains("accepted and stored"), "{shown}");
+    let (code, shown) = at_a_terminal(&site.desk, &line, &[(&question, "battery staple")]);
+    assert_eq!(code, 7, "{shown}");
+}
+
+#[test]
 fn t237_without_a_terminal_it_is_reported_how_the_passphrase_can_be_given() {
     let site = Site::with_three_images();
     let desk = &site.desk;

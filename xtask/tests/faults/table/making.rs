@@ -177,4 +177,14 @@ pub(super) const MAKING: &[Fault] = &[
         "a Docker daemon has lost the manifest of an image",
         "a pinned digest is named and comes from its registry or not at all; a tag gets the digest that `docker save` would give",
     ),
+    (
+        287,
+        "power is lost or krs is killed while `krs pin` writes a set, or `krs login` and `logout` credentials",
+        "the file is the old one or the new one at every moment, and the new one once it was reported",
+    ),
+    (
+        288,
+        "several `krs login` and `krs logout` change one file at the same time",
+        "each waits for the other, and no change is lost",
+    ),
 ];
