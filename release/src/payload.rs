@@ -59,6 +59,10 @@ impl Texts {
         let help = run::output(Command::new(krs).arg("--help"))?;
         for command in commands(&help) {
             texts.pages.insert(format!("krs-{command}.1"), ask(&["man", command])?);
+            let help = run::output(Command::new(krs).args([command, "--help"]))?;
+            for below in commands(&help) {
+                texts.pages.insert(format!("krs-{command}-{below}.1"), ask(&["man", command, below])?);
+            }
         }
         for (shell, _) in SHELLS {
             texts.completions.insert(*shell, ask(&["completions", *shell])?);

@@ -76,11 +76,11 @@ pub(crate) struct CompletionsArgs {
 
 /// Print the manual page of krs, or of one of its commands
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  krs man bundle | man -l -")]
+#[command(after_help = "Examples:\n  krs man bundle | man -l -\n  krs man catalog show | man -l -")]
 pub(crate) struct ManArgs {
-    /// The command
+    /// The command, and the one below it if it has any
     #[arg(value_name = "COMMAND")]
-    pub(crate) command: Option<String>,
+    pub(crate) command: Vec<String>,
 }
 
 #[cfg(test)]

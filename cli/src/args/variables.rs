@@ -31,7 +31,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
     }
     command = without_empty_variables(command);
     let matches = command.clone().try_get_matches_from(&arguments);
-    let mut matches = matches.map_err(|error| match usual_name(&error) {
+    let mut matches = matches.map_err(|error| match usual_name(&error, &command, &arguments) {
         Some(message) => error_of(command.clone(), &arguments, ErrorKind::InvalidSubcommand, &message),
         None => with_variable(error, command.clone(), &arguments),
     })?;
@@ -60,18 +60,25 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
 }
 
 /// What other tools call a command of krs, and the commands that do it here.
-const USUAL_NAMES: [(&[&str], &str); 3] = [
+const USUAL_NAMES: [(&[&str], &str); 4] = [
     (&["save", "export", "pull"], "`krs bundle` fetches images into an archive"),
     (&["load", "import"], "`krs push` copies the images of an archive into a registry"),
     (
         &["sync", "mirror"],
         "`krs bundle` fetches images into an archive, and `krs push` copies them from there into a registry",
     ),
+    (
+        &["images", "list", "find"],
+        "`krs collect` finds the images of manifests, charts and clusters, `krs plan` lists those of sets, and `krs inspect` those of a bundle",
+    ),
 ];
 
 /// Which command does what a command of this name does in other tools; `None` where the error is another one.
-fn usual_name(error: &Error) -> Option<String> {
+fn usual_name(error: &Error, command: &Command, arguments: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    // `krs catalog list` means a command of `krs catalog`.
+    let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    words.find(|word| word == name || command.find_subcommand(word).is_some()).filter(|word| word == name)?;
     let (_, commands) = USUAL_NAMES.iter().find(|(names, _)| names.contains(&name.as_str()))?;
     Some(format!("krs has no command `{name}`: {commands}"))
 }

@@ -27,10 +27,7 @@ pub(super) fn man(args: &ManArgs, console: &Console) -> Result<(), Failure> {
     // A page belongs to a version, not to one build of it.
     let mut krs = Cli::command().version(env!("CARGO_PKG_VERSION"));
     krs.build();
-    let command = match &args.command {
-        None => krs,
-        Some(name) => page(&krs, name)?,
-    };
+    let command = page(krs, &args.command)?;
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(command).render(&mut page);
     rendered.map_err(|e| Failure::other(format!("cannot write the manual page: {e}")))?;
@@ -66,9 +63,17 @@ fn with_examples(page: &str) -> String {
     format!("{before}.SH {heading}\n.nf\n{}\n.fi\n{after}", extra.trim_end())
 }
 
-fn page(krs: &Command, name: &str) -> Result<Command, Failure> {
-    krs.find_subcommand(name).cloned().ok_or_else(|| {
-        let name = krs_core::redact::printable(name, 40);
-        Failure::usage(format!("krs has no command `{name}`")).help("krs --help lists the commands")
-    })
+/// The command that these words name. `"catalog show"` and `catalog-show`, as its page is called, are two words, too.
+fn page(krs: Command, words: &[String]) -> Result<Command, Failure> {
+    let mut command = krs;
+    for name in words.iter().flat_map(|words| words.split([' ', '-'])).filter(|name| !name.is_empty()) {
+        let Some(found) = command.find_subcommand(name) else {
+            let called = command.get_bin_name().unwrap_or("krs");
+            let name = krs_core::redact::printable(name, 40);
+            return Err(Failure::usage(format!("{called} has no command `{name}`"))
+                .help(format!("{called} --help lists the commands")));
+        };
+        command = found.clone();
+    }
+    Ok(command)
 }

@@ -77,12 +77,15 @@ fn names_of_commands_of_other_tools_lead_to_the_command_that_does_it() {
         ("import", "krs push"),
         ("sync", "krs push"),
         ("mirror", "krs bundle"),
+        ("images", "krs collect"),
+        ("list", "krs collect"),
     ] {
         desk.krs(&[name, "x", "--all"]).failed(2, &[&format!("krs has no command `{name}`: "), command]);
         let json = desk.krs(&[name, "--format", "json"]);
         let event = serde_json::from_str::<serde_json::Value>(&json.err).unwrap();
         assert!(event["code"] == 2 && event["message"].as_str().unwrap().contains(command), "{json}");
     }
+    desk.krs(&["catalog", "list"]).failed(2, &["unrecognized subcommand 'list'"]);
     desk.krs(&["bundel"]).failed(2, &["unrecognized subcommand 'bundel'", "'bundle'"]);
 }
 
@@ -107,6 +110,18 @@ fn the_resource_definition_and_completions_are_printed() {
         assert!(desk.krs(&["completions", shell]).ok().out.contains("krs"), "{shell}");
     }
     desk.krs(&["man", "nothing"]).failed(2, &["krs has no command `nothing`"]);
+}
+
+#[test]
+fn a_command_below_another_one_has_a_page_under_each_of_its_names() {
+    let desk = Desk::new();
+    let page = desk.krs(&["man", "catalog", "show"]).ok().out;
+    assert!(page.contains(".TH krs-catalog-show 1") && page.contains("krs catalog show"), "{page}");
+    for name in ["catalog show", "catalog-show"] {
+        assert_eq!(desk.krs(&["man", name]).ok().out, page, "{name}");
+    }
+    desk.krs(&["man", "catalog", "nothing"])
+        .failed(2, &["krs catalog has no command `nothing`", "krs catalog --help"]);
 }
 
 #[test]
