@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Builds programs with cargo-zigbuild: zig is the C compiler and the linker for all platforms.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -8,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::VERSION;
-use crate::elf;
 use crate::target::Target;
 use xtask::cache::Cache;
+use xtask::elf::Elf;
 use xtask::run::{self, Result, checkout, step};
 use xtask::source::Commit;
 
@@ -18,21 +19,38 @@ use xtask::source::Commit;
 const SEPARATOR: &str = "\x1f";
 
 /// A program of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
     Krs,
+    Importer,
+}
+
+/// All programs.
+pub(crate) const PROGRAMS: &[Program] = &[Program::Krs, Program::Importer];
+
+/// What was built.
+#[derive(Debug)]
+pub(crate) struct Built(BTreeMap<(Program, Target), Vec<u8>>);
+
+impl Built {
+    /// The binaries of a program, by platform.
+    pub(crate) fn of(&self, program: Program) -> impl Iterator<Item = (&Target, &Vec<u8>)> {
+        self.0.iter().filter(move |((of, _), _)| *of == program).map(|((_, target), binary)| (target, binary))
+    }
 }
 
 impl Program {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Krs => "krs",
+            Self::Importer => "krs-importer",
         }
     }
 
     pub(crate) const fn package(self) -> &'static str {
         match self {
             Self::Krs => "krs-cli",
+            Self::Importer => "krs-importer",
         }
     }
 }
@@ -57,12 +75,36 @@ impl<'a> Builder<'a> {
     }
 
     /// The same in another folder.
-    pub(crate) fn in_folder(&self, folder: &Path) -> Self {
+    fn in_folder(&self, folder: &Path) -> Self {
         Self { cache: self.cache, commit: self.commit, folder: folder.to_owned() }
     }
 
+    /// All programs for these platforms.
+    pub(crate) fn build_all(&self, targets: &[Target]) -> Result<Built> {
+        let mut built = BTreeMap::new();
+        for target in targets {
+            for program in PROGRAMS {
+                built.insert((*program, *target), self.build(*target, *program)?);
+            }
+        }
+        Ok(Built(built))
+    }
+
+    /// Builds all of it again in an empty folder, and compares.
+    pub(crate) fn check_reproducible(&self, built: &Built) -> Result<()> {
+        let empty = tempfile::tempdir()?;
+        let again = self.in_folder(empty.path());
+        for ((program, target), first) in &built.0 {
+            if again.build(*target, *program)? != *first {
+                return Err(format!("two builds of {} for {target} differ", program.name()).into());
+            }
+        }
+        println!("Built twice with the same bytes.");
+        Ok(())
+    }
+
     /// The program, after checks that it is static, for its platform, and of the commit.
-    pub(crate) fn build(&self, target: Target, program: Program) -> Result<Vec<u8>> {
+    fn build(&self, target: Target, program: Program) -> Result<Vec<u8>> {
         let name = program.name();
         let path = step(&format!("build {name} for {target}"), || {
             let mut cargo = self.zigbuild(target);
@@ -71,7 +113,9 @@ impl<'a> Builder<'a> {
         })?;
         let binary = fs::read(&path)?;
         let wrong = |why: String| format!("{}: {why}", path.display());
-        elf::check_static(&binary, target.elf_machine()).map_err(|why| wrong(why.to_string()))?;
+        Elf::parse(&binary)
+            .and_then(|elf| elf.require_static(target.elf_machine()))
+            .map_err(|why| wrong(why.to_string()))?;
         if target.is_native() {
             let version = run::output(Command::new(&path).arg("--version"))?;
             let commit = self.commit.revision.get(..12).unwrap_or_default();

@@ -3,10 +3,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore speaks to the person who started it")]
 
 mod build;
+mod chart;
 mod crates;
 mod deb;
-mod elf;
 mod folder;
+mod images;
 mod licenses;
 mod package;
 mod payload;
@@ -15,13 +16,13 @@ mod sbom;
 mod sums;
 mod target;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::build::{Builder, Program};
+use self::build::{Builder, Built, PROGRAMS, Program};
 use self::crates::Crates;
 use self::folder::OutputFolder;
 use self::payload::Texts;
@@ -38,7 +39,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The file with the licences of what is linked into the programs.
 const LICENSES: &str = "THIRD-PARTY-LICENSES";
 
-/// Build the files of a release: programs for each platform, checksums, and a signature of these.
+/// Build the files of a release: programs, packages and images for each platform, the chart, checksums, and a signature.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask release", bin_name = "cargo xtask release")]
 struct Args {
@@ -106,14 +107,17 @@ fn release(args: &Args) -> Result<()> {
     let cache = Cache::locate()?;
     tools::install(&cache, &[Need::Release])?;
     let builder = Builder::new(&cache, &commit)?;
-    let mut programs = BTreeMap::new();
-    for target in &targets {
-        programs.insert(*target, builder.build(*target, Program::Krs)?);
-    }
+    let built = builder.build_all(&targets)?;
     if args.check_reproducible {
-        check_reproducible(&builder, &programs)?;
+        builder.check_reproducible(&built)?;
     }
-    add_krs(&mut folder, &builder, &programs, &args.maintainer, &cache, &commit)?;
+    add_programs(&mut folder, &builder, &built, &args.maintainer, &cache, &commit)?;
+    for image in images::ALL {
+        folder.add(&image.file_name(), &image.archive(&cache, &built, &commit)?)?;
+    }
+    let package = chart::package(&commit)?;
+    folder.add(&chart::archive_name(), &chart::archive(&package, &commit)?)?;
+    folder.add(&chart::file_name(), &package)?;
     sums::add(&mut folder, key.as_ref(), &commit)?;
     let made = folder.rows().iter().map(|row| row.name.clone()).collect::<BTreeSet<_>>();
     let expected = file_names(&targets, key.is_some());
@@ -128,53 +132,46 @@ fn release(args: &Args) -> Result<()> {
 /// The names of all files of a release, as the documentation lists them.
 fn file_names(targets: &[Target], is_signed: bool) -> BTreeSet<String> {
     let of_target = |target: &Target| {
-        let name = format!("krs-{VERSION}-{target}");
-        let files = [format!("{name}.tar.gz"), format!("{name}.cdx.json")];
-        files.into_iter().chain([deb::file_name(*target), rpm::file_name(*target)])
+        let archive = format!("krs-{VERSION}-{target}.tar.gz");
+        let bills = PROGRAMS.iter().map(|program| sbom::file_name(*program, *target));
+        bills.chain([archive, deb::file_name(*target), rpm::file_name(*target)]).collect::<Vec<_>>()
     };
+    let images = images::ALL.iter().map(|image| image.file_name());
+    let chart = [chart::file_name(), chart::archive_name()];
     let signature = is_signed.then(|| sums::SIGNATURE.to_owned());
     let common = [LICENSES, sums::SUMS].map(str::to_owned);
-    targets.iter().flat_map(of_target).chain(common).chain(signature).collect()
+    let names = targets.iter().flat_map(of_target).chain(images).chain(chart);
+    names.chain(common).chain(signature).collect()
 }
 
-/// The files of `krs`: for each platform an archive, two packages and a bill of materials; and the licences of others.
-fn add_krs(
+/// For each platform an archive and two packages of `krs`, a bill of materials of each program; and the licences of others.
+fn add_programs(
     folder: &mut OutputFolder,
     builder: &Builder<'_>,
-    programs: &BTreeMap<Target, Vec<u8>>,
+    built: &Built,
     maintainer: &str,
     cache: &Cache,
     commit: &Commit,
 ) -> Result<()> {
-    let mut crates = BTreeMap::new();
-    for target in programs.keys() {
-        crates.insert(*target, Crates::of(Program::Krs, *target)?);
+    let mut all = Vec::new();
+    for program in PROGRAMS {
+        for (target, binary) in built.of(*program) {
+            let crates = Crates::of(*program, *target)?;
+            let bill = sbom::cyclonedx(program.name(), *target, binary, &crates, commit)?;
+            folder.add(&sbom::file_name(*program, *target), &bill)?;
+            all.push(crates);
+        }
     }
-    let all = crates.values().cloned().collect::<Vec<_>>();
     let third_party = licenses::third_party(&all, &licenses::of_toolchain(cache)?)?;
     folder.add(LICENSES, &third_party)?;
-    let texts = Texts::of(builder, programs, third_party)?;
-    for (target, binary) in programs {
+    let texts = Texts::of(builder, built, third_party)?;
+    for (target, binary) in built.of(Program::Krs) {
         let name = format!("krs-{VERSION}-{target}");
         folder.add(&format!("{name}.tar.gz"), &payload::archive(&name, binary, &texts, commit.seconds)?)?;
         let deb = deb::package(*target, binary, &texts, maintainer, commit.seconds)?;
         folder.add(&deb::file_name(*target), &deb)?;
         folder.add(&rpm::file_name(*target), &rpm::package(*target, binary, &texts, commit.seconds)?)?;
-        let crates = crates.get(target).ok_or("a platform has no list of crates")?;
-        folder.add(&format!("{name}.cdx.json"), &sbom::cyclonedx("krs", *target, binary, crates, commit)?)?;
     }
-    Ok(())
-}
-
-fn check_reproducible(builder: &Builder<'_>, programs: &BTreeMap<Target, Vec<u8>>) -> Result<()> {
-    let empty = tempfile::tempdir()?;
-    let again = builder.in_folder(empty.path());
-    for (target, first) in programs {
-        if again.build(*target, Program::Krs)? != *first {
-            return Err(format!("two builds of krs for {target} differ").into());
-        }
-    }
-    println!("Built twice with the same bytes.");
     Ok(())
 }
 
@@ -204,6 +201,9 @@ mod tests {
         let cells = rows.map_while(|row| row.strip_prefix('|')?.split('|').next());
         let listed = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned);
         assert_eq!(listed.collect::<BTreeSet<_>>(), file_names(target::ALL, true));
+        for image in images::ALL {
+            assert!(page.contains(&format!("`{}`", image.image_name())), "{}", image.image_name());
+        }
     }
 
     #[test]

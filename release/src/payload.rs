@@ -9,8 +9,7 @@ use std::process::Command;
 
 use flate2::{Compression, GzBuilder};
 
-use crate::build::Builder;
-use crate::target::Target;
+use crate::build::{Builder, Built, Program};
 use xtask::files::Files;
 use xtask::run::{self, Result, checkout, step};
 
@@ -32,14 +31,10 @@ pub(crate) struct Texts {
 
 impl Texts {
     /// Has `krs` write them: the one of this release where it runs here, else a development build.
-    pub(crate) fn of(
-        builder: &Builder<'_>,
-        programs: &BTreeMap<Target, Vec<u8>>,
-        third_party: Vec<u8>,
-    ) -> Result<Self> {
+    pub(crate) fn of(builder: &Builder<'_>, built: &Built, third_party: Vec<u8>) -> Result<Self> {
         step("manual pages and completions", || {
             let folder = tempfile::tempdir()?;
-            let krs = match programs.iter().find(|(target, _)| target.is_native()) {
+            let krs = match built.of(Program::Krs).find(|(target, _)| target.is_native()) {
                 Some((_, binary)) => {
                     let path = folder.path().join("krs");
                     fs::write(&path, binary)?;

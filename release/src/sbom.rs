@@ -4,11 +4,16 @@
 use serde_json::{Value, json};
 
 use crate::VERSION;
+use crate::build::Program;
 use crate::crates::{Crate, Crates, Id};
 use crate::target::Target;
 use xtask::digest::Digest;
 use xtask::run::Result;
 use xtask::source::Commit;
+
+pub(crate) fn file_name(program: Program, target: Target) -> String {
+    format!("{}-{VERSION}-{target}.cdx.json", program.name())
+}
 
 /// The document for one program of one platform. The same crates and the same binary give the same bytes.
 pub(crate) fn cyclonedx(

@@ -2,11 +2,11 @@
 //! The platforms of a release.
 
 use std::fmt;
-use std::process::Command;
 
 use clap::ValueEnum;
 
-use xtask::run::{self, Result};
+use xtask::run::Result;
+use xtask::toolchain::has_library;
 
 /// A platform. All programs are linked statically with musl: they run on every distribution, and without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -72,12 +72,7 @@ pub(crate) fn choose(named: &[Target]) -> Vec<Target> {
 pub(crate) fn require_installed(targets: &[Target]) -> Result<()> {
     let mut missing = Vec::new();
     for target in targets {
-        let mut rustc = Command::new("rustc");
-        rustc.args(["--print", "target-libdir", "--target", target.triple()]);
-        let folder = run::output(&mut rustc)?;
-        let files = std::fs::read_dir(folder.trim()).into_iter().flatten().flatten();
-        let mut names = files.map(|file| file.file_name().to_string_lossy().into_owned());
-        if !names.any(|name| name.starts_with("libstd-")) {
+        if !has_library(target.triple())? {
             missing.push(target.triple());
         }
     }

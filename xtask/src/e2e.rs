@@ -6,8 +6,10 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use crate::cluster::{self, Node};
-use crate::image::{self, Addresses};
+use crate::image;
 use xtask::cache::Cache;
+use xtask::rootfs::IMPORTER_IMAGE;
+use xtask::rootfs::labels::Addresses;
 use xtask::run::{self, Result, checkout};
 
 /// The user's own cluster in place of ours.
@@ -61,7 +63,7 @@ pub(crate) fn run(cache: &Cache, name: &str, arguments: &[&str]) -> Result<()> {
         let mut command = node.inside()?;
         with_settings(&mut command);
         command.env(KUBECONFIG, node.kubeconfig()).env("KRS_E2E_NODE", node.dir());
-        command.env("KRS_E2E_IMAGE", image::IMPORTER_IMAGE);
+        command.env("KRS_E2E_IMAGE", IMPORTER_IMAGE);
         run::run(command.arg(&test).args(arguments))
     });
     if result.is_err() {

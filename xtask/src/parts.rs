@@ -13,6 +13,7 @@ use crate::chart;
 use crate::cluster::build;
 use crate::demo;
 use crate::e2e;
+use crate::release;
 use xtask::cache::Cache;
 use xtask::run::{self, Result, checkout};
 use xtask::tools::{self, Need};
@@ -58,6 +59,9 @@ enum Part {
     Tests,
     /// Slow tests, only with --full or --only full: registries that take minutes to build, measurements, long simulations
     Full,
+    /// A release, only with --full or --only release: everything built twice and compared, and krs compiled for platforms of
+    /// which there is no release
+    Release,
     /// The demonstration of the README
     Demo,
     /// The documentation of the code builds without warnings
@@ -97,7 +101,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     let chosen = |part: &Part| {
         let named = args.only.contains(part);
         match part {
-            Part::Full => named || args.full && args.only.is_empty(),
+            Part::Full | Part::Release => named || args.full && args.only.is_empty(),
             _ => (args.only.is_empty() || named) && !(args.no_cluster && with_cluster(part)),
         }
     };
@@ -163,6 +167,7 @@ fn do_part(cache: &Cache, part: Part, args: &Args, notes: &mut Vec<String>) -> R
             run::run(cargo.args(["--lib", "--", "tests::simulation", "tests::sites"]))?;
             soak()
         }
+        Part::Release => release::test(cache, notes),
         Part::Demo => demo::run_built(),
         Part::Docs => {
             let flags = "--deny warnings";
@@ -213,6 +218,7 @@ fn needs(part: Part, args: &Args) -> &'static [Need] {
     match part {
         Part::Tests if !no_real => &[Need::Real, Need::Corpus],
         Part::Full => &[Need::Real, Need::Corpus, Need::Full],
+        Part::Release => &[Need::Release],
         Part::Deny => &[Need::Deny],
         Part::Cluster if !no_real => &[Need::Cluster, Need::Real],
         Part::Chart if args.full => &[Need::Cluster, Need::Chart],

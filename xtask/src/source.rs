@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::run::{self, checkout};
+use crate::run::{self, Result, checkout};
 
 /// The commit of the checkout.
 #[derive(Debug)]
@@ -37,6 +37,14 @@ impl Commit {
     pub fn is_modified(&self) -> bool {
         self.revision.ends_with("-modified")
     }
+}
+
+/// The files below a folder of the checkout that Git tracks, by their paths relative to it: no backup of an editor and no
+/// values of a developer.
+pub fn tracked_files(folder: &str) -> Result<Vec<String>> {
+    let mut git = Command::new("git");
+    let names = run::output(git.current_dir(checkout().join(folder)).args(["ls-files", "-z"]))?;
+    Ok(names.split_terminator('\0').map(str::to_owned).collect())
 }
 
 #[cfg(test)]

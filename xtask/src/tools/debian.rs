@@ -179,8 +179,8 @@ fn refresh(cache: &Cache, now: bool) -> Result<()> {
 /// Downloads packages of another release with all that they depend on, as if nothing were installed; answers the files.
 ///
 /// The release comes from the mirrors that this machine uses for its own.
-pub fn closure(cache: &Cache, release: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
-    let folder = cache.root().join(format!("apt-{release}"));
+pub fn closure(cache: &Cache, release: &str, architecture: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    let folder = cache.root().join(format!("apt-{release}-{architecture}"));
     for below in ["lists/partial", "archives/partial"] {
         fs::create_dir_all(folder.join(below))?;
     }
@@ -195,6 +195,8 @@ pub fn closure(cache: &Cache, release: &str, packages: &[&str]) -> Result<Vec<Pa
             set("Dir::Cache", ""),
             set("Dir::Etc::sourcelist", "sources.list"),
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            format!("APT::Architecture={architecture}"),
+            format!("APT::Architectures={architecture}"),
             "APT::Sandbox::User=root".to_owned(),
             "Dpkg::Use-Pty=0".to_owned(),
         ] {
@@ -206,9 +208,10 @@ pub fn closure(cache: &Cache, release: &str, packages: &[&str]) -> Result<Vec<Pa
     let age = fs::metadata(&stamp).ok().and_then(|data| data.modified().ok()?.elapsed().ok());
     if age.is_none_or(|age| age > LISTS_ARE_FRESH_FOR) {
         fs::write(folder.join("sources.list"), sources(cache, release)?)?;
-        let updated = step(&format!("apt-get update (lists of Debian {release} in the cache)"), || {
-            run::run(other().args(["update", "-qq"]))
-        });
+        let updated = step(
+            &format!("apt-get update (lists of Debian {release} for {architecture} in the cache)"),
+            || run::run(other().args(["update", "-qq"])),
+        );
         match updated {
             Err(error) if stamp.exists() => println!("    using the older package lists: {error}"),
             updated => {
@@ -226,7 +229,7 @@ pub fn closure(cache: &Cache, release: &str, packages: &[&str]) -> Result<Vec<Pa
     let files: Vec<PathBuf> =
         plan.lines().filter_map(deb_of_plan).map(|name| folder.join("archives").join(name)).collect();
     if files.is_empty() {
-        return Err(format!("Debian {release} has no {}", packages.join(" ")).into());
+        return Err(format!("Debian {release} has no {} for {architecture}", packages.join(" ")).into());
     }
     if !files.iter().all(|file| file.is_file()) {
         step(&format!("download {} packages of Debian {release}", files.len()), || {

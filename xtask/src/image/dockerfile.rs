@@ -1,50 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is in the importer's image: the one definition of [`super::importer`] and of `importer/Dockerfile`.
+//! `importer/Dockerfile`: the importer's image for those who build with Docker, Podman or Buildah; amd64 and arm64.
 
-/// The release of Debian that skopeo and its libraries come from.
-pub(crate) const DEBIAN: &str = "trixie";
-/// Debian packages, of which only what [`PROGRAMS`] load and [`ROOTS`] are taken.
-pub(crate) const PACKAGES: &[&str] = &["skopeo", "ca-certificates"];
-/// Programs of these packages.
-pub(crate) const PROGRAMS: &[&str] = &["usr/bin/skopeo"];
-/// Where the importer lies, and what starts.
-pub(crate) const IMPORTER: &str = "usr/bin/krs-importer";
-/// The folder of single roots in ca-certificates.
-pub(crate) const ROOTS: &str = "usr/share/ca-certificates/mozilla";
-/// Where programs look for all of them.
-pub(crate) const ROOTS_FILE: &str = "etc/ssl/certs/ca-certificates.crt";
-/// Not root.
-pub(crate) const USER: &str = "65532:65532";
+use xtask::rootfs::labels::IMPORTER_LABELS;
+use xtask::rootfs::{DEBIAN, FILES, IMPORTER, LINKS, PACKAGES, PROGRAMS, ROOTS, ROOTS_FILE, SCRATCH, USER};
 
-/// Files with their content; all may be read by everybody.
-pub(crate) const FILES: &[(&str, &str)] = &[
-    ("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"),
-    ("etc/group", "root:x:0:\nnonroot:x:65532:\n"),
-    ("etc/nsswitch.conf", "hosts: files dns\n"),
-    // What is copied is named by digest, and skopeo checks it.
-    ("etc/containers/policy.json", "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n"),
-];
-/// Folders where anybody may write.
-pub(crate) const SCRATCH: &[&str] = &["tmp", "var/tmp"];
-/// Links of a Debian system, so that programs find their loader.
-pub(crate) const LINKS: &[(&str, &str)] = &[("lib", "usr/lib"), ("lib64", "usr/lib64")];
-/// Labels that each build has.
-pub(crate) const LABELS: &[(&str, &str)] = &[
-    ("org.opencontainers.image.title", "krs-importer"),
-    (
-        "org.opencontainers.image.description",
-        "KubeRegistrySync: brings images from verified bundles into an edge registry",
-    ),
-    ("org.opencontainers.image.licenses", "Apache-2.0"),
-];
-
-/// The same for those who build with Docker, Podman or Buildah; amd64 and arm64.
+/// The text of the file.
 pub(crate) fn dockerfile(version: &str) -> String {
     let programs: Vec<String> = PROGRAMS.iter().map(|program| format!("/{program}")).collect();
     let programs = programs.join(" ");
     let mut lines = vec![
         "# SPDX-License-Identifier: Apache-2.0".to_owned(),
-        "# Written by `cargo xtask image --dockerfile` from xtask/src/image/definition.rs; change it there."
+        "# Written by `cargo xtask image --dockerfile` from xtask/src/rootfs/mod.rs; change it there."
             .to_owned(),
         "# From the top of the checkout:".to_owned(),
         "# docker build -f importer/Dockerfile --build-arg KRS_COMMIT=\"$(git rev-parse HEAD)\" .".to_owned(),
@@ -82,7 +48,9 @@ pub(crate) fn dockerfile(version: &str) -> String {
     lines.push(String::new());
     lines.push("FROM scratch".to_owned());
     lines.push("COPY --from=files /image/ /".to_owned());
-    for (label, value) in LABELS.iter().copied().chain([("org.opencontainers.image.version", version)]) {
+    for (label, value) in
+        IMPORTER_LABELS.iter().copied().chain([("org.opencontainers.image.version", version)])
+    {
         lines.push(format!("LABEL {label}=\"{value}\""));
     }
     lines.push("ARG KRS_COMMIT".to_owned());

@@ -1,21 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The labels of the importer's image: what it is, of which sources, and where these are.
+//! The labels of our images: what they are, of which sources, and where these are.
 
 use std::collections::BTreeMap;
 
-use xtask::source::Commit;
+use crate::source::Commit;
 
-use super::definition::LABELS;
+/// Those of the importer that each build has.
+pub const IMPORTER_LABELS: &[(&str, &str)] = &[
+    ("org.opencontainers.image.title", "krs-importer"),
+    (
+        "org.opencontainers.image.description",
+        "KubeRegistrySync: brings images from verified bundles into an edge registry",
+    ),
+    ("org.opencontainers.image.licenses", "Apache-2.0"),
+];
+/// Those of `krs`.
+pub const KRS_LABELS: &[(&str, &str)] = &[
+    ("org.opencontainers.image.title", "krs"),
+    (
+        "org.opencontainers.image.description",
+        "KubeRegistrySync: carries container images into sites without a network",
+    ),
+    ("org.opencontainers.image.licenses", "Apache-2.0"),
+];
 
 /// Where things are published. The repository names no address itself.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses<'a> {
-    pub(crate) source: Option<&'a str>,
-    pub(crate) documentation: Option<&'a str>,
+pub struct Addresses<'a> {
+    /// Of the sources.
+    pub source: Option<&'a str>,
+    /// Of the documentation.
+    pub documentation: Option<&'a str>,
 }
 
-/// All labels; what is not known has none.
-pub(super) fn labels(commit: Option<&Commit>, addresses: &Addresses<'_>) -> BTreeMap<&'static str, String> {
+/// All labels of an image; what is not known has none.
+pub fn labels(
+    of_image: &[(&'static str, &str)],
+    commit: Option<&Commit>,
+    addresses: &Addresses<'_>,
+) -> BTreeMap<&'static str, String> {
     let known = [
         ("org.opencontainers.image.version", Some(env!("CARGO_PKG_VERSION"))),
         ("org.opencontainers.image.revision", commit.map(|commit| commit.revision.as_str())),
@@ -24,11 +47,11 @@ pub(super) fn labels(commit: Option<&Commit>, addresses: &Addresses<'_>) -> BTre
         ("org.opencontainers.image.documentation", addresses.documentation),
     ];
     let known = known.into_iter().filter_map(|(label, value)| Some((label, value?)));
-    LABELS.iter().copied().chain(known).map(|(label, value)| (label, value.to_owned())).collect()
+    of_image.iter().copied().chain(known).map(|(label, value)| (label, value.to_owned())).collect()
 }
 
 /// An address that may be published: without credentials.
-pub(super) fn url(text: &str) -> Result<String, String> {
+pub fn url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("https://").ok_or("expected an address that begins with https://")?;
     let host = rest.split('/').next().unwrap_or_default();
     if host.is_empty() || host.contains('@') || text.contains(char::is_whitespace) {
@@ -43,7 +66,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_has_no_label() {
-        let few = labels(None, &Addresses::default());
+        let few = labels(IMPORTER_LABELS, None, &Addresses::default());
         let has = |labels: &BTreeMap<&str, String>, name: &str| {
             labels.contains_key(format!("org.opencontainers.image.{name}").as_str())
         };
@@ -54,7 +77,7 @@ mod tests {
         assert!(!more.iter().any(|name| has(&few, name)), "{few:?}");
         let commit = Commit { revision: "1".to_owned(), time: "2".to_owned(), seconds: 2 };
         let addresses = Addresses { source: Some("https://a"), documentation: Some("https://b") };
-        let all = labels(Some(&commit), &addresses);
+        let all = labels(IMPORTER_LABELS, Some(&commit), &addresses);
         assert!(more.iter().all(|name| has(&all, name)), "{all:?}");
     }
 
