@@ -54,14 +54,17 @@ pub(crate) fn archive(package: &[u8], commit: &Commit) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     let config = archive.blob(CONFIG, serde_json::to_vec(&metadata)?);
     let content = archive.blob(CONTENT, package.to_vec());
-    let annotations = json!({
+    // `helm push` copies those of the chart, too.
+    let mut annotations = metadata["annotations"].as_object().cloned().unwrap_or_default();
+    let own = json!({
         "org.opencontainers.image.created": commit.time,
         "org.opencontainers.image.description": metadata["description"],
         "org.opencontainers.image.revision": commit.revision,
         "org.opencontainers.image.title": CHART,
         "org.opencontainers.image.version": VERSION,
     });
-    let manifest = archive.manifest(&config, &[content], Some(annotations))?;
+    annotations.extend(own.as_object().cloned().unwrap_or_default());
+    let manifest = archive.manifest(&config, &[content], Some(annotations.into()))?;
     archive.name(&manifest, REPOSITORY, VERSION);
     archive.bytes()
 }

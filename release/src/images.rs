@@ -3,15 +3,15 @@
 
 use std::process::Command;
 
-use crate::VERSION;
 use crate::build::{Built, Program};
-use crate::payload::gzip;
+use crate::payload::{Texts, gzip};
 use crate::target::Target;
+use crate::{LICENSES, VERSION};
 use xtask::cache::Cache;
 use xtask::files::Files;
 use xtask::oci::{Archive, Image, Layer};
 use xtask::rootfs::labels::{self, Addresses, IMPORTER_LABELS, KRS_LABELS};
-use xtask::rootfs::{Architecture, DebianRoot, IMPORTER_IMAGE, PACKAGES, USER, importer_layers};
+use xtask::rootfs::{Architecture, DebianRoot, IMPORTER, IMPORTER_IMAGE, PACKAGES, USER, importer_layers};
 use xtask::run::{self, Result, step};
 use xtask::source::Commit;
 
@@ -21,8 +21,8 @@ const KRS_IMAGE: &str = concat!("localhost/krs:", env!("CARGO_PKG_VERSION"));
 const KRS_CI_IMAGE: &str = concat!("localhost/krs:", env!("CARGO_PKG_VERSION"), "-ci");
 const KRS: &str = "usr/bin/krs";
 const BUSYBOX: &str = "usr/bin/busybox";
-/// Programs of Git: all commands, and the one that fetches over HTTPS.
-const GIT: &[&str] = &["usr/bin/git", "usr/lib/git-core/git-remote-http"];
+/// The programs of Debian: of Git, all commands and the one that fetches over HTTPS.
+const CI_PROGRAMS: &[&str] = &["usr/bin/git", "usr/lib/git-core/git-remote-http", BUSYBOX];
 
 /// An image of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +64,27 @@ impl ReleaseImage {
         }
     }
 
+    /// Where its program is.
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Krs | Self::KrsCi => KRS,
+            Self::Importer => IMPORTER,
+        }
+    }
+
     /// The archive, of what was built.
-    pub(crate) fn archive(self, cache: &Cache, built: &Built, commit: &Commit) -> Result<Vec<u8>> {
+    pub(crate) fn archive(
+        self,
+        cache: &Cache,
+        built: &Built,
+        texts: &Texts,
+        commit: &Commit,
+    ) -> Result<Vec<u8>> {
         step(&format!("image {}", self.image_name()), || {
             let mut archive = Archive::default();
             let mut images = Vec::new();
             for (target, binary) in built.of(self.program()) {
-                let tars = self.tars(cache, *target, binary)?;
+                let tars = self.tars(cache, *target, binary, texts)?;
                 let layers = tars.iter().map(|tar| Ok(Layer::gzip(tar, gzip(tar)?)));
                 let layers = layers.collect::<Result<Vec<_>>>()?;
                 let name = target.architecture().name();
@@ -105,12 +119,15 @@ impl ReleaseImage {
     }
 
     /// Its layers, base first.
-    fn tars(self, cache: &Cache, target: Target, binary: &[u8]) -> Result<Vec<Vec<u8>>> {
+    fn tars(self, cache: &Cache, target: Target, binary: &[u8], texts: &Texts) -> Result<Vec<Vec<u8>>> {
         let unpack = |packages: &[&str]| DebianRoot::unpack(cache, target.architecture(), packages);
         let mut own = Files::default();
-        own.file(KRS, 0o755, binary.to_vec());
+        own.file(self.path(), 0o755, binary.to_vec());
+        for (name, text) in [("LICENSE", &texts.license), (LICENSES, &texts.third_party)] {
+            own.file(&format!("usr/share/doc/{}/{name}", self.program().name()), 0o644, text.clone());
+        }
         Ok(match self {
-            Self::Importer => importer_layers(&unpack(PACKAGES)?, &[], binary.to_vec())?.into(),
+            Self::Importer => importer_layers(&unpack(PACKAGES)?, &[], &own)?.into(),
             Self::Krs => vec![unpack(&["ca-certificates"])?.base()?.tar(0)?, own.tar(0)?],
             Self::KrsCi => {
                 let root = unpack(&["ca-certificates", "git", "busybox-static"])?;
@@ -124,11 +141,10 @@ impl ReleaseImage {
 
 /// Git, and BusyBox under the names of its programs.
 fn ci_programs(cache: &Cache, root: &DebianRoot) -> Result<Files> {
-    let mut files = root.programs(GIT, &[])?;
+    let mut files = root.programs(CI_PROGRAMS, &[])?;
     files.link("usr/lib/git-core/git-remote-https", "git-remote-http");
     // Git warns where it is missing.
     files.folder("usr/share/git-core/templates", 0o755);
-    files.file(BUSYBOX, 0o755, std::fs::read(root.path(BUSYBOX))?);
     // Only the one for this machine can be asked.
     let native = DebianRoot::unpack(cache, Architecture::native()?, &["busybox-static"])?;
     for applet in run::output(Command::new(native.path(BUSYBOX)).arg("--list"))?.lines() {
@@ -162,7 +178,7 @@ mod tests {
             let expected = match image {
                 ReleaseImage::Krs => format!("/{KRS}"),
                 ReleaseImage::KrsCi => "/bin/sh".to_owned(),
-                ReleaseImage::Importer => format!("/{}", xtask::rootfs::IMPORTER),
+                ReleaseImage::Importer => format!("/{IMPORTER}"),
             };
             assert_eq!(starts, Some(expected.as_str()));
             assert_eq!(config.user == "0:0", *image == ReleaseImage::KrsCi);

@@ -111,9 +111,9 @@ fn release(args: &Args) -> Result<()> {
     if args.check_reproducible {
         builder.check_reproducible(&built)?;
     }
-    add_programs(&mut folder, &builder, &built, &args.maintainer, &cache, &commit)?;
+    let texts = add_programs(&mut folder, &builder, &built, &args.maintainer, &cache, &commit)?;
     for image in images::ALL {
-        folder.add(&image.file_name(), &image.archive(&cache, &built, &commit)?)?;
+        folder.add(&image.file_name(), &image.archive(&cache, &built, &texts, &commit)?)?;
     }
     let package = chart::package(&commit)?;
     folder.add(&chart::archive_name(), &chart::archive(&package, &commit)?)?;
@@ -145,6 +145,7 @@ fn file_names(targets: &[Target], is_signed: bool) -> BTreeSet<String> {
 }
 
 /// For each platform an archive and two packages of `krs`, a bill of materials of each program; and the licences of others.
+/// Answers the texts that are installed with programs.
 fn add_programs(
     folder: &mut OutputFolder,
     builder: &Builder<'_>,
@@ -152,7 +153,7 @@ fn add_programs(
     maintainer: &str,
     cache: &Cache,
     commit: &Commit,
-) -> Result<()> {
+) -> Result<Texts> {
     let mut all = Vec::new();
     for program in PROGRAMS {
         for (target, binary) in built.of(*program) {
@@ -172,7 +173,7 @@ fn add_programs(
         folder.add(&deb::file_name(*target), &deb)?;
         folder.add(&rpm::file_name(*target), &rpm::package(*target, binary, &texts, commit.seconds)?)?;
     }
-    Ok(())
+    Ok(texts)
 }
 
 fn report(out: &Path, files: &[folder::Row], targets: &[Target], is_signed: bool, commit: &Commit) {

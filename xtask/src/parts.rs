@@ -218,7 +218,7 @@ fn needs(part: Part, args: &Args) -> &'static [Need] {
     match part {
         Part::Tests if !no_real => &[Need::Real, Need::Corpus],
         Part::Full => &[Need::Real, Need::Corpus, Need::Full],
-        Part::Release => &[Need::Release],
+        Part::Release => &[Need::Real, Need::Release],
         Part::Deny => &[Need::Deny],
         Part::Cluster if !no_real => &[Need::Cluster, Need::Real],
         Part::Chart if args.full => &[Need::Cluster, Need::Chart],

@@ -2,7 +2,10 @@
 //! `importer/Dockerfile`: the importer's image for those who build with Docker, Podman or Buildah; amd64 and arm64.
 
 use xtask::rootfs::labels::IMPORTER_LABELS;
-use xtask::rootfs::{DEBIAN, FILES, IMPORTER, LINKS, PACKAGES, PROGRAMS, ROOTS, ROOTS_FILE, SCRATCH, USER};
+use xtask::rootfs::{
+    COMMON_LICENSES, DEBIAN, FILES, IMPORTER, LINKS, OS_RELEASE, PACKAGES, PROGRAMS, ROOTS, ROOTS_FILE,
+    SCRATCH, USER,
+};
 
 /// The text of the file.
 pub(crate) fn dockerfile(version: &str) -> String {
@@ -45,6 +48,18 @@ pub(crate) fn dockerfile(version: &str) -> String {
     }
     lines.push(format!("    install -d -m 1777 {}; \\", SCRATCH.join(" ")));
     lines.push(format!("    install -D -m 644 /dev/null {ROOTS_FILE}; cat /{ROOTS}/*.crt >{ROOTS_FILE}"));
+    lines.extend([
+        "# What scanners need, and licences: the release of Debian, and the packages that these files are from.".to_owned(),
+        "RUN set -eu; cd /image; \\".to_owned(),
+        format!("    install -D -m 644 /{OS_RELEASE} {OS_RELEASE}; ln -s ../{OS_RELEASE} etc/os-release; \\"),
+        format!("    mkdir -p usr/share var/lib/dpkg/status.d; cp -a /{COMMON_LICENSES} {COMMON_LICENSES}; \\"),
+        format!("    libraries=$(ldd {programs} /{IMPORTER} | grep -o '/lib[^ ]*' | grep -v ':$' | sort -u); \\"),
+        format!("    dpkg-query --search $(realpath {programs} $libraries) /{ROOTS} /{OS_RELEASE} >/packages; \\"),
+        "    sed 's/:.*//' /packages | sort -u | while read -r package; do \\".to_owned(),
+        "      dpkg-query --status \"$package\" >\"var/lib/dpkg/status.d/$package\"; \\".to_owned(),
+        "      install -D -m 644 \"/usr/share/doc/$package/copyright\" \"usr/share/doc/$package/copyright\"; done"
+            .to_owned(),
+    ]);
     lines.push(String::new());
     lines.push("FROM scratch".to_owned());
     lines.push("COPY --from=files /image/ /".to_owned());

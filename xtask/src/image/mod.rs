@@ -77,7 +77,9 @@ pub(crate) fn importer(
     step("build the image", || {
         fs::create_dir_all(out)?;
         let commit = Commit::of_checkout();
-        let tars = importer_layers(&root, &[&binary], without_debug_information(&binary)?)?;
+        let mut own = Files::default();
+        own.file(IMPORTER, 0o755, without_debug_information(&binary)?);
+        let tars = importer_layers(&root, &[&binary], &own)?;
         let layers = tars.map(Layer::tar);
         let image = Image {
             architecture: architecture.name(),

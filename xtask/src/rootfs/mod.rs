@@ -5,19 +5,22 @@
 //! Nothing of another architecture runs here: what a program loads is read from its ELF headers.
 
 pub mod labels;
+mod packages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::elf::Elf;
 use crate::files::Files;
-use crate::run::{self, Result, step};
+use crate::run::{Result, step};
 use crate::tools::debian;
+
+use self::packages::{BASE, Packages};
+pub use self::packages::{COMMON_LICENSES, OS_RELEASE};
 
 /// The release of Debian that skopeo and its libraries come from.
 pub const DEBIAN: &str = "trixie";
@@ -98,7 +101,9 @@ impl Architecture {
 /// Packages of Debian with all that they depend on, unpacked.
 #[derive(Debug)]
 pub struct DebianRoot {
-    folder: PathBuf,
+    packages: Packages,
+    /// The folder with their files.
+    root: PathBuf,
     architecture: Architecture,
 }
 
@@ -106,11 +111,12 @@ impl DebianRoot {
     /// Unpacks packages into a folder of the cache that is named after their versions.
     pub fn unpack(cache: &Cache, architecture: Architecture, packages: &[&str]) -> Result<Self> {
         let _lock = cache.lock("images.lock")?;
-        let debs = debian::closure(cache, DEBIAN, architecture.name(), packages)?;
+        let all = [packages, &[BASE]].concat();
+        let debs = debian::closure(cache, DEBIAN, architecture.name(), &all)?;
         let names: Vec<_> =
             debs.iter().map(|deb| deb.file_name().unwrap_or_default().to_string_lossy()).collect();
         let digest = Digest::of(names.join("\n").as_bytes());
-        let parent = cache.cluster().join("debian").join(architecture.name()).join(packages.join("+"));
+        let parent = cache.cluster().join("debian").join(architecture.name()).join(all.join("+"));
         let folder = parent.join(digest.hex().get(..16).unwrap_or_default());
         if !folder.is_dir() {
             let title =
@@ -120,14 +126,12 @@ impl DebianRoot {
                     fs::remove_dir_all(&parent)?;
                 }
                 let partial = parent.join("partial");
-                fs::create_dir_all(&partial)?;
-                for deb in &debs {
-                    run::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&partial))?;
-                }
+                Packages::unpack(&debs, &partial)?;
                 Ok(fs::rename(&partial, &folder)?)
             })?;
         }
-        Ok(Self { folder, architecture })
+        let packages = Packages::in_folder(folder);
+        Ok(Self { root: packages.root(), packages, architecture })
     }
 
     /// What does not change with any program: users, CA certificates, folders for temporary files.
@@ -140,18 +144,20 @@ impl DebianRoot {
             files.folder(folder, 0o1777);
         }
         for (link, target) in LINKS {
-            if self.folder.join(target).is_dir() {
+            if self.root.join(target).is_dir() {
                 files.link(link, target);
             }
         }
-        let certificates = fs::read_dir(self.folder.join(ROOTS))?.map(|entry| Ok(entry?.path()));
+        let certificates = fs::read_dir(self.root.join(ROOTS))?.map(|entry| Ok(entry?.path()));
         let mut certificates = certificates.collect::<Result<Vec<PathBuf>>>()?;
         certificates.sort();
         let mut all = Vec::new();
-        for certificate in certificates {
+        for certificate in &certificates {
             all.extend(fs::read(certificate)?);
         }
         files.file(ROOTS_FILE, 0o644, all);
+        self.packages.describe(&mut files, &certificates)?;
+        self.packages.describe_release(&mut files)?;
         Ok(files)
     }
 
@@ -159,20 +165,22 @@ impl DebianRoot {
     pub fn programs(&self, programs: &[&str], others: &[&Path]) -> Result<Files> {
         let mut files = Files::default();
         for program in programs {
-            files.file(program, 0o755, fs::read(self.folder.join(program))?);
+            files.file(program, 0o755, fs::read(self.root.join(program))?);
         }
-        let programs = programs.iter().map(|program| self.folder.join(program));
-        let programs = programs.chain(others.iter().map(|path| (*path).to_owned())).collect();
-        for (path, library) in self.loaded(programs)? {
+        let mut sources = programs.iter().map(|program| self.root.join(program)).collect::<Vec<_>>();
+        let open = sources.iter().cloned().chain(others.iter().map(|path| (*path).to_owned())).collect();
+        for (path, library) in self.loaded(open)? {
             let mode = fs::metadata(&library)?.permissions().mode() & 0o777;
             files.file(&path, mode, fs::read(&library)?);
+            sources.push(library);
         }
+        self.packages.describe(&mut files, &sources)?;
         Ok(files)
     }
 
     /// A file of the packages.
     pub fn path(&self, file: &str) -> PathBuf {
-        self.folder.join(file)
+        self.root.join(file)
     }
 
     /// The libraries that programs load, and those that these load, by their paths in the image; the loader included.
@@ -183,12 +191,12 @@ impl DebianRoot {
             let elf = Elf::parse(&fs::read(&path)?).map_err(|why| wrong(why.to_string()))?;
             if elf.loader.is_some() {
                 let loader = self.architecture.loader();
-                files.insert(loader.to_owned(), self.folder.join(loader));
+                files.insert(loader.to_owned(), self.root.join(loader));
             }
             // The loader is there already, under its own path.
             for name in elf.needed.into_iter().filter(|name| !name.starts_with("ld-linux")) {
                 let library = format!("{}/{name}", self.architecture.libraries());
-                let source = self.folder.join(&library);
+                let source = self.root.join(&library);
                 if !source.is_file() {
                     return Err(wrong(format!("Debian {DEBIAN} has no {name}")).into());
                 }
@@ -203,9 +211,7 @@ impl DebianRoot {
 }
 
 /// The tars of the importer's image, base first. Libraries are also those of `linked`, if the importer is not static.
-pub fn importer_layers(root: &DebianRoot, linked: &[&Path], importer: Vec<u8>) -> Result<[Vec<u8>; 3]> {
-    let mut own = Files::default();
-    own.file(IMPORTER, 0o755, importer);
+pub fn importer_layers(root: &DebianRoot, linked: &[&Path], own: &Files) -> Result<[Vec<u8>; 3]> {
     Ok([root.base()?.tar(0)?, root.programs(PROGRAMS, linked)?.tar(0)?, own.tar(0)?])
 }
 
