@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::model::{Origin, Problem};
-use super::program::{ProgramError, find, run_as_user};
+use crate::program::{ProgramError, find, run_as_user};
 
 /// What messages call the cluster in place of a file.
 pub(super) const SOURCE: &str = "cluster";

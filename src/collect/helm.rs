@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use super::images::artifact_hub_images;
 use super::model::{Collection, Origin, Problem};
-use super::program::{ProgramError, find, run};
 use super::walk::Entry;
 use super::yaml::{Node, documents};
+use crate::program::{ProgramError, find, run};
 
 /// Largest `Chart.yaml`, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -6,9 +6,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::model::{Origin, Problem};
-use super::program::{ProgramError, find, run};
 use super::walk::{Entry, KUSTOMIZATIONS, Tree};
 use super::yaml::{Node, documents};
+use crate::program::{ProgramError, find, run};
 
 /// Largest kustomization that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -13,7 +13,6 @@ mod kustomize;
 mod lists;
 mod model;
 mod new_set;
-mod program;
 mod reference;
 mod resource;
 mod sources;

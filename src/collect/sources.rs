@@ -16,11 +16,11 @@ use super::images::{MAX_USES, images_of};
 use super::kustomize::Kustomizations;
 use super::lists::{Lists, read_document, read_plain, read_resource};
 use super::model::{Collection, Origin, Problem};
-use super::program::find;
 use super::resource::{Resource, resources};
 use super::variables::{self, Variables, is_flux_kustomization};
 use super::walk::{Entry, Tree, walk};
 use super::yaml::Node;
+use crate::program::find;
 use crate::progress::{Activity, Progress};
 
 /// Largest file that is read, in bytes; rendered YAML of a whole site fits.

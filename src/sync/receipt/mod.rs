@@ -6,9 +6,10 @@
 //! confirms one bundle in a line of text. All are untrusted: a wrong receipt causes a refusal at the site, never a broken
 //! image.
 //!
-//! `error` ← `registry`, `site_name` ← `site`, `short` ← `any`, `signed`.
+//! `error` ← `registry`, `site_name` ← `site`, `short` ← `any`, `signed`. `cluster` reads what the importer keeps.
 
 mod any;
+mod cluster;
 mod error;
 mod registry;
 mod short;
@@ -17,6 +18,10 @@ mod site;
 mod site_name;
 
 pub use any::AnyReceipt;
+pub use cluster::{
+    ClusterReceipt, ClusterReceiptError, ImporterLocation, MAX_RECEIPT_PART, RECEIPT_MAP, part_name,
+    read_from_cluster,
+};
 pub use error::ReceiptError;
 pub use registry::{
     MAX_INCOMPLETE, MAX_INCOMPLETE_TEXT, MAX_RECEIPT, Receipt, ReceiptBlob, ReceiptIncomplete,

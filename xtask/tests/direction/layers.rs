@@ -25,7 +25,7 @@ const CRATES: &[Crate] = &[
     Crate {
         source: "src",
         within: "",
-        ground: &["error", "files", "format", "json", "redact", "yaml"],
+        ground: &["error", "files", "format", "json", "program", "redact", "yaml"],
         layers: &[
             ("oci", &[]),
             ("progress", &["oci"]),

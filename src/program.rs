@@ -34,14 +34,14 @@ const VARIABLES: [&str; 10] = [
 
 /// Why a program rendered nothing, as part of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ProgramError {
+pub(crate) enum ProgramError {
     /// It is not on the search path.
     Missing,
     Failed(String),
 }
 
 /// Finds a program on the search path.
-pub(super) fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(&path)
@@ -54,7 +54,7 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// It cannot be started, fails, takes too long, or prints too much or no UTF-8.
-pub(super) fn run(
+pub(crate) fn run(
     program: &Path,
     arguments: &[&OsStr],
     folder: &Path,
@@ -77,7 +77,7 @@ pub(super) fn run(
 ///
 /// # Errors
 /// As for [`run`].
-pub(super) fn run_as_user(program: &Path, arguments: &[&OsStr]) -> Result<String, ProgramError> {
+pub(crate) fn run_as_user(program: &Path, arguments: &[&OsStr]) -> Result<String, ProgramError> {
     let mut command = Command::new(program);
     command.args(arguments);
     execute(command, "")
