@@ -8,6 +8,7 @@ mod diagnostic;
 mod exit;
 mod marks;
 mod progress;
+mod qr;
 mod replace_file;
 mod report;
 mod standard_error;

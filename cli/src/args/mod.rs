@@ -32,7 +32,7 @@ pub(crate) use pin::PinArgs;
 pub(crate) use read::{
     InspectArgs, PolicyArgs, PublicKeys, PushArgs, PushReferrers, ServeArgs, VerifyArgs, VolumeArgs,
 };
-pub(crate) use receipt::ReceiptArgs;
+pub(crate) use receipt::{QrTarget, ReceiptArgs};
 pub(crate) use registry::RegistryArgs;
 pub(crate) use site_keys::{SiteKeyFile, SiteKeyFiles};
 pub(crate) use value::destination;

@@ -29,6 +29,7 @@ mod sequence;
 mod serve;
 mod sets;
 mod settings;
+mod short_receipt;
 mod sign;
 mod signals;
 mod validate;

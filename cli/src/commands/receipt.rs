@@ -2,14 +2,14 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use krs_core::error::{Cause, by_cause, list};
-use krs_core::oci::reference::RepositoryName;
+use krs_core::oci::reference::{Destination, RepositoryName};
 use krs_core::redact::printable;
 use krs_core::sync::receipt::Receipt;
 use krs_core::sync::scan::{Incomplete, ScanOptions, scan_registry};
 use serde::Serialize;
 
 use super::runtime::runtime;
-use super::{files, output, registries, sets};
+use super::{files, output, registries, sets, short_receipt};
 use crate::args::ReceiptArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -40,24 +40,34 @@ struct RepositoryFacts {
 
 /// `krs receipt`
 pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failure> {
-    args.file.as_deref().map_or(Ok(()), output::check_receipt)?;
+    if args.from_cluster.is_some() {
+        return short_receipt::from_cluster(args, console);
+    }
+    let Some(destination) = &args.destination else {
+        return Err(Failure::usage("no registry is named"));
+    };
+    short_receipt::check(args)?;
+    args.file.as_deref().filter(|_| !args.short).map_or(Ok(()), output::check_receipt)?;
     let progress = console.progress();
     let options = ScanOptions {
-        repositories: sets::below(&args.destination, &sets::repositories(&args.sets, console)?)?,
+        repositories: sets::below(destination, &sets::repositories(&args.sets, console)?)?,
         site: args.site.as_deref().map(|site| printable(site, 100)),
         jobs: args.registry.jobs.get(),
-        probe: probe(args)?,
+        probe: probe(args, destination)?,
     };
     if options.repositories.is_empty() {
         return Err(Failure::usage("no EdgeImageSet was found, so no repository is known"));
     }
     let client = registries::client(&args.registry, &progress)?;
-    let registry = &args.destination.registry;
+    let registry = &destination.registry;
     let work = scan_registry(&client, registry, &options, Timestamp::now(), progress.as_ref());
     let (mut receipt, incomplete) = runtime()?.block_on(work)?;
     let omitted = args.format_version.map(|highest| receipt.restrict_to(highest)).unwrap_or_default();
     omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));
     warn(&incomplete, console);
+    if args.short {
+        return short_receipt::of_registry(&receipt, destination, args, console);
+    }
     let mut json = receipt.encode()?;
     json.push(b'\n');
     let Some(file) = &args.file else {
@@ -69,8 +79,8 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
 }
 
 /// The repository for the probe, below the prefix, which may be all that the credentials may write to.
-fn probe(args: &ReceiptArgs) -> Result<Option<RepositoryName>, Failure> {
-    let name = "krs-probe".parse().map(|name| args.destination.repository(&name));
+fn probe(args: &ReceiptArgs, destination: &Destination) -> Result<Option<RepositoryName>, Failure> {
+    let name = "krs-probe".parse().map(|name| destination.repository(&name));
     let name = name.and_then(|name| name).map_err(|e| Failure::usage(e.to_string()))?;
     Ok(Some(name).filter(|_| args.probe))
 }

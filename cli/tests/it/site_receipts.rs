@@ -244,3 +244,74 @@ fn a_folder_of_a_returned_drive_has_the_receipts_of_several_sites() {
     std::fs::remove_file(site.desk.path("drive/KRS-RECEIPTS/berlin.receipt.json")).unwrap();
     second(&site, "x.krs.tar", &["--against", "drive"]).failed(2, &["drive has no receipts"]);
 }
+
+#[test]
+fn a_short_receipt_is_made_by_hand_of_a_bundle_that_is_there_completely() {
+    let site = at_version_two();
+    let edge = site.edge.host().to_string();
+    let common =
+        ["receipt", &edge, "--set", "v1.krs.tar", "--short", "--site", "berlin", "--key", "berlin.key"];
+    let made = site.desk.krs(&[&common[..], &["--qr", "receipt.png"]].concat()).ok();
+    assert!(made.out.starts_with("krs-receipt:1:berlin:prod:1:"), "{made}");
+    assert!(bytes(&site, "receipt.png").starts_with(b"\x89PNG"));
+    let codes = site.desk.krs(&[&common[..], &["--qr", "terminal"]].concat()).ok();
+    assert!(codes.out.contains('█') && codes.out.contains("krs-receipt:"), "{codes}");
+    let verified = ["--site-key", "berlin=berlin.pub", "--catalog", "c.jsonl", "--against", made.out.trim()];
+    second(&site, "delta.krs.tar", &verified).ok();
+    assert!(bytes(&site, "delta.krs.tar").len() < 60_000);
+
+    second(&site, "v2.krs.tar", &[]).ok();
+    let absent = site.desk.krs(&common.map(|word| if word == "v1.krs.tar" { "v2.krs.tar" } else { word }));
+    absent.failed(6, &["does not have 1 image of the bundle", "team/web:2.0", "krs push v2.krs.tar"]);
+    site.desk.krs(&common[..7]).failed(2, &["name the secret key of the site with --key"]);
+    let folder = common.map(|word| if word == "v1.krs.tar" { site.checkout.path().as_str() } else { word });
+    site.desk.krs(&folder).failed(2, &["a short receipt confirms one bundle"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_receipt_of_a_cluster_is_verified_and_written_with_its_signature() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let site = at_version_two();
+    let receipt = receipt(&site, "berlin");
+    write(&site, "there", &receipt, "berlin");
+    let (json, signature) = (bytes(&site, "there"), bytes(&site, "there.minisig"));
+    let text = short(&site, "berlin", "berlin", |_| ());
+    let serve = |json: &[u8], signature: &[u8]| {
+        let digest = Digest::of(json);
+        let key = String::from_utf8(bytes(&site, "berlin.pub")).unwrap();
+        let index = serde_json::json!({"data": {
+            "digest": digest.to_string(), "parts": "1", "site.pub": key, "short": format!("{text}\n"),
+            "receipt.json.minisig": String::from_utf8_lossy(signature),
+        }});
+        let name = krs_core::sync::receipt::part_name(&digest, 0);
+        let part =
+            serde_json::json!({"metadata": {"name": name}, "data": {"part": String::from_utf8_lossy(json)}});
+        site.desk.write("bin/krs-receipt", index.to_string());
+        site.desk.write(&format!("bin/{name}"), part.to_string());
+    };
+    std::fs::create_dir(site.desk.path("bin")).unwrap();
+    let program =
+        site.desk.write("bin/kubectl", "#!/bin/sh\nfor last; do :; done\nexec cat \"${0%/*}/$last\"\n");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", site.desk.path("bin"));
+    let krs = |more: &[&str]| {
+        site.desk.krs_env(&[("PATH", &path)], &[&["receipt", "--from-cluster"], more].concat())
+    };
+    serve(&json, &signature);
+    krs(&["-o", "got.receipt.json"]).ok().says(&["site berlin has 3 images and awaits 0", "signed by key"]);
+    assert!(
+        bytes(&site, "got.receipt.json") == json && bytes(&site, "got.receipt.json.minisig") == signature
+    );
+    assert_eq!(krs(&["--short"]).ok().out.trim(), text);
+    krs(&["--short", "--stream", "lab"]).failed(6, &["has imported no bundle of stream lab"]);
+    let against = ["--against", "got.receipt.json", "--site-key", "berlin=berlin.pub"];
+    second(&site, "delta.krs.tar", &against).ok();
+    assert!(bytes(&site, "delta.krs.tar").len() < 60_000);
+
+    let changed = String::from_utf8(json).unwrap().replace("\"sequence\":1", "\"sequence\":9");
+    serve(changed.as_bytes(), &signature);
+    krs(&["-o", "x.receipt.json"]).failed(3, &["was changed after it was signed"]);
+    assert!(!site.desk.path("x.receipt.json").exists());
+}
