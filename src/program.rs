@@ -70,7 +70,10 @@ pub(crate) fn run(
     // Nothing is fetched: neither by Git, nor by HTTP, for which no proxy listens at this port.
     command.env("GIT_ALLOW_PROTOCOL", "none").env("GIT_TERMINAL_PROMPT", "0");
     command.env("HTTP_PROXY", "http://127.0.0.1:9").env("HTTPS_PROXY", "http://127.0.0.1:9");
-    execute(command, stdin)
+    // Kustomize starts helm: on a timeout all of them end. They read no terminal, which a group of its own would stop.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    execute(command, stdin, TIME_LIMIT, kill_group)
 }
 
 /// As [`run`], with the environment and the folder of the user: a program that has credentials of its own.
@@ -80,10 +83,27 @@ pub(crate) fn run(
 pub(crate) fn run_as_user(program: &Path, arguments: &[&OsStr]) -> Result<String, ProgramError> {
     let mut command = Command::new(program);
     command.args(arguments);
-    execute(command, "")
+    execute(command, "", TIME_LIMIT, |_| ())
 }
 
-fn execute(mut command: Command, stdin: &str) -> Result<String, ProgramError> {
+/// Ends all processes of the group that a program leads. The program must not have been waited for, so that no other one has
+/// its number.
+fn kill_group(child: &Child) {
+    #[cfg(unix)]
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        // It fails only where all of them have ended.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    #[cfg(not(unix))]
+    let _ = child;
+}
+
+fn execute(
+    mut command: Command,
+    stdin: &str,
+    limit: Duration,
+    end_children: impl Fn(&Child),
+) -> Result<String, ProgramError> {
     let failed = |reason: String| ProgramError::Failed(reason);
     let program = Path::new(command.get_program());
     let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -92,7 +112,10 @@ fn execute(mut command: Command, stdin: &str) -> Result<String, ProgramError> {
         io::ErrorKind::NotFound => ProgramError::Missing,
         _ => failed(format!("{name} cannot be started: {error}")),
     })?;
-    let result = output(&mut child, stdin);
+    let result = output(&mut child, stdin, limit);
+    if result.is_err() {
+        end_children(&child);
+    }
     // Both fail only where it has ended by itself.
     let _ = child.kill();
     let _ = child.wait();
@@ -112,8 +135,10 @@ struct Output {
     stderr: Vec<u8>,
 }
 
-fn output(child: &mut Child, stdin: &str) -> Result<Output, String> {
-    let deadline = Instant::now() + TIME_LIMIT;
+/// What a program prints. Where this fails, the program was not waited for.
+fn output(child: &mut Child, stdin: &str, limit: Duration) -> Result<Output, String> {
+    let deadline = Instant::now() + limit;
+    let too_long = || format!("did not end within {} s", limit.as_secs());
     if let Some(mut pipe) = child.stdin.take() {
         let text = stdin.to_owned();
         // A program that does not read its input must not stop this one.
@@ -135,7 +160,7 @@ fn output(child: &mut Child, stdin: &str) -> Result<Output, String> {
             Ok((true, bytes)) => stdout = bytes,
             Ok((false, bytes)) => stderr = bytes,
             Err(RecvTimeoutError::Timeout) => {
-                return Err(format!("did not end within {} s", TIME_LIMIT.as_secs()));
+                return Err(too_long());
             }
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -145,7 +170,7 @@ fn output(child: &mut Child, stdin: &str) -> Result<Output, String> {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(Output { success: status.success(), stdout, stderr }),
             Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Ok(None) => return Err(format!("did not end within {} s", TIME_LIMIT.as_secs())),
+            Ok(None) => return Err(too_long()),
             Err(error) => return Err(format!("cannot be waited for: {error}")),
         }
     }
@@ -204,5 +229,30 @@ mod tests {
             run(Path::new("/nonexistent/tool"), &[], Path::new("/"), "").unwrap_err(),
             ProgramError::Missing
         );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn t289_on_a_timeout_the_children_of_a_program_end_too() {
+        use std::os::unix::process::CommandExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 600 & echo $! > \"$0\"; wait"]).arg(&file).process_group(0);
+        let started = Instant::now();
+        let error = execute(command, "", Duration::from_secs(1), kill_group).unwrap_err();
+        assert_eq!(error, ProgramError::Failed("sh did not end within 1 s".to_owned()));
+        assert!(started.elapsed() < Duration::from_secs(60));
+        let pid = std::fs::read_to_string(file).unwrap();
+        let state = || {
+            let text = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+        };
+        // Nobody may wait for it, so that it stays as a zombie.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !matches!(state(), None | Some('Z' | 'X')) {
+            assert!(Instant::now() < deadline, "the child runs on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

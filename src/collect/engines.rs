@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Charts that resources of Flux and Argo CD, and `fleet.yaml` files, have rendered with values of their own.
+//! Charts that resources of Flux and Argo CD have rendered with values of their own.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,14 +11,16 @@ use super::model::{ImageUse, Origin, Problem};
 use super::resource::Resource;
 use super::values::{merge, set_path};
 use super::variables::is_flux_kustomization;
-use super::walk::{Entry, Tree};
+use super::walk::Tree;
 use super::yaml::{Node, documents};
 
 const HELM_FLUX: &str = "helm.toolkit.fluxcd.io";
 const SOURCE_FLUX: &str = "source.toolkit.fluxcd.io";
 const ARGO_CD: &str = "argoproj.io";
 /// Deepest nesting of values.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
+/// Fields of a Kustomization of Flux that can change images.
+const CHANGES: [&str; 5] = ["images", "patches", "patchesStrategicMerge", "patchesJson6902", "components"];
 
 /// A chart that a resource has rendered.
 #[derive(Debug, Clone)]
@@ -76,62 +78,8 @@ pub(super) fn demands(pool: &[Resource], searched: usize, tree: &Tree) -> Demand
     finder.demands
 }
 
-/// The charts of a `fleet.yaml`. Without a chart, Fleet applies the manifests of the folder, which are read anyway.
-pub(super) fn fleet(file: &Entry, text: &str) -> Demands {
-    let mut demands = Demands::default();
-    let (documents, error) = documents(text);
-    let Some(node) = documents.first().filter(|_| error.is_none()) else { return demands };
-    let origin = Origin { resource: Some("fleet bundle".to_owned()), ..Origin::file(&file.name) };
-    let folder = file.path.parent().unwrap_or(&file.path).to_owned();
-    let targets = node.items_at(&["targetCustomizations"]).iter().filter_map(|target| target.get("helm"));
-    let Some(base) = node.get("helm") else { return demands };
-    if base.text_at(&["chart"]).is_none() && !folder.join("Chart.yaml").is_file() {
-        return demands;
-    }
-    let mut variants = vec![None];
-    variants.extend(targets.map(Some));
-    for variant in variants {
-        let text = |key: &str| {
-            variant
-                .and_then(|variant| variant.text_at(&[key]))
-                .or_else(|| base.text_at(&[key]))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let (chart, url, version) = (text("chart"), text("repo"), text("version"));
-        let chart_folder = if chart.is_empty() { folder.clone() } else { folder.join(&chart) };
-        let chart = if url.is_empty() && !chart.contains("://") {
-            ChartSource::Folder(chart_folder)
-        } else {
-            ChartSource::of(&url, &chart, &version)
-        };
-        let own = base.get("values").map(|values| values.json(MAX_DEPTH)).filter(Value::is_object);
-        let mut values = own.unwrap_or_else(|| Value::Object(Map::new()));
-        let mut files = Vec::new();
-        for node in [Some(base), variant].into_iter().flatten() {
-            let named = node.items_at(&["valuesFiles"]).iter().filter_map(|file| file.text());
-            files.extend(named.map(|file| folder.join(file)));
-            if !node.items_at(&["valuesFrom"]).is_empty() {
-                demands.problems.push(Problem {
-                    origin: origin.clone(),
-                    reason: "takes values from ConfigMaps or Secrets of the cluster".to_owned(),
-                    help: Some("render the chart with these values, and pipe the result: helm template … | krs collect -".to_owned()),
-                });
-            }
-        }
-        if let Some(own) = variant.and_then(|variant| variant.get("values")) {
-            merge(&mut values, own.json(MAX_DEPTH));
-        }
-        let release = text("releaseName");
-        let namespace =
-            node.text_at(&["defaultNamespace"]).or_else(|| node.text_at(&["namespace"])).map(str::to_owned);
-        demands.charts.push(Demand { origin: origin.clone(), chart, release, namespace, values, files });
-    }
-    demands
-}
-
 impl ChartSource {
-    fn of(url: &str, name: &str, version: &str) -> Self {
+    pub(super) fn of(url: &str, name: &str, version: &str) -> Self {
         Self::Repository { url: url.to_owned(), name: name.to_owned(), version: version.to_owned() }
     }
 
@@ -222,6 +170,17 @@ impl Finder<'_> {
     /// What lies in the folder of a Kustomization of Flux is read with the sources, if these hold the folder.
     fn flux_kustomization(&mut self, resource: &Resource) {
         let path = resource.node.text_at(&["spec", "path"]).unwrap_or_default().to_owned();
+        for field in CHANGES {
+            if !resource.node.items_at(&["spec", field]).is_empty() {
+                let shown = if path.is_empty() { "." } else { &path };
+                let reason = format!("changes what is in `{shown}`, which is read without these changes");
+                let help = format!(
+                    "render it, and pipe the result: flux build kustomization {} --path {shown} --kustomization-file FILE --dry-run | krs collect -",
+                    resource.name
+                );
+                self.problem(resource, &format!("spec.{field}"), reason, help);
+            }
+        }
         if path.trim_matches(['.', '/']).is_empty() {
             return;
         }

@@ -6,6 +6,7 @@
 mod cluster;
 mod engines;
 mod error;
+mod fleet;
 mod helm;
 mod images;
 mod known;

@@ -11,6 +11,7 @@ use camino::Utf8PathBuf;
 use super::cluster::{self, Cluster};
 use super::engines::{self, ChartSource, Demand, Demands};
 use super::error::CollectError;
+use super::fleet;
 use super::helm::{Chart, Release};
 use super::images::{MAX_USES, images_of};
 use super::kustomize::Kustomizations;
@@ -56,6 +57,8 @@ pub struct Collected {
     pub resources: usize,
     /// Number of files that were read.
     pub files: usize,
+    /// Number of files that ignore files exclude.
+    pub ignored_files: usize,
 }
 
 /// Reads all sources, and renders what has to be rendered. Nothing is fetched from a network.
@@ -71,7 +74,7 @@ pub fn collect(
     let kustomizations = Kustomizations::read(&tree);
     let mut collector = Collector {
         options,
-        collected: Collected::default(),
+        collected: Collected { ignored_files: tree.ignored, ..Collected::default() },
         pool: Vec::new(),
         searched: 0,
         renders: 0,
@@ -236,7 +239,7 @@ impl Collector<'_> {
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok());
         if let Some(text) = text {
-            let demands = engines::fleet(file, &text);
+            let demands = fleet::fleet(file, &text);
             self.demands(demands, None);
         }
     }

@@ -14,6 +14,9 @@ use super::model::{Origin, Problem};
 const MAX_DEPTH: usize = 64;
 /// Most files of one call.
 const MAX_FILES: usize = 100_000;
+/// Most entries of folders that are listed to count the files that are ignored: a folder with dependencies of another language
+/// has more.
+const MAX_ENTRIES: usize = 50_000;
 /// Names under which Kustomize finds its file.
 pub(super) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
@@ -39,6 +42,8 @@ pub(super) struct Tree {
     /// Top folders of the checkouts, and folders that are in none: paths of Flux and Argo CD begin there.
     pub(super) roots: Vec<Entry>,
     pub(super) problems: Vec<Problem>,
+    /// Number of files that would be read if no ignore file excluded them.
+    pub(super) ignored: usize,
 }
 
 impl Tree {
@@ -64,6 +69,7 @@ impl Tree {
 pub(super) fn walk(sources: &[Utf8PathBuf]) -> Result<Tree, CollectError> {
     let mut tree = Tree::default();
     let mut known = BTreeSet::new();
+    let mut folders = Vec::new();
     for source in sources.iter().filter(|source| *source != "-") {
         let cannot = |error| CollectError::Source { path: source.clone(), error };
         let real = source.canonicalize().map_err(cannot)?;
@@ -71,6 +77,7 @@ pub(super) fn walk(sources: &[Utf8PathBuf]) -> Result<Tree, CollectError> {
         if real.is_dir() {
             tree.roots.push(root(&real, &label));
             folder(&real, &label, &mut tree, &mut known)?;
+            folders.push(real);
         } else if real.is_file() {
             let parent = real.parent().unwrap_or(&real);
             let parent_label = Utf8Path::new(&label).parent().map(ToString::to_string).unwrap_or_default();
@@ -83,6 +90,7 @@ pub(super) fn walk(sources: &[Utf8PathBuf]) -> Result<Tree, CollectError> {
             return Err(CollectError::NotRegular(source.clone()));
         }
     }
+    tree.ignored = ignored(&folders, &known);
     let charts = tree.charts.clone();
     let is_of_chart = |path: &Path| charts.iter().any(|chart| is_read_by_helm(&chart.path, path));
     tree.charts.retain(|chart| !is_of_chart(&chart.path));
@@ -144,6 +152,20 @@ fn folder(
         }
     }
     Ok(())
+}
+
+/// Counts the files below `folders` that ignore files exclude, and that would be read without these.
+fn ignored(folders: &[PathBuf], known: &BTreeSet<PathBuf>) -> usize {
+    let walk = |folder: &PathBuf| {
+        WalkBuilder::new(folder).standard_filters(false).hidden(true).max_depth(Some(MAX_DEPTH)).build()
+    };
+    let entries = folders.iter().flat_map(walk).take(MAX_ENTRIES).filter_map(Result::ok);
+    let is_ignored = |entry: &ignore::DirEntry| {
+        entry.file_type().is_some_and(|kind| kind.is_file())
+            && is_text(entry.path())
+            && !known.contains(entry.path())
+    };
+    entries.filter(is_ignored).map(ignore::DirEntry::into_path).collect::<BTreeSet<_>>().len()
 }
 
 /// A link to a file that is read anyway matters to nobody; another one may hide images.

@@ -154,6 +154,10 @@ fn read(args: &CollectArgs, console: &Console) -> Result<(Collected, Vec<UsedIma
 
 /// Names what was not read. Programs find it in the result.
 fn show(collected: &Collected, problems: &[Problem], is_accepted: bool, console: &Console) {
+    if collected.ignored_files > 0 {
+        let files = count(collected.ignored_files as u64, "file");
+        console.detail(&format!("{files} not read, because .gitignore or .krsignore names them"));
+    }
     for skipped in &collected.skipped {
         console.detail(&format!("{}: {}", skipped.origin, skipped.reason));
     }
@@ -182,7 +186,11 @@ fn incomplete(problems: &[Problem], is_accepted: bool) -> Option<Failure> {
 fn nothing(collected: &Collected) -> Failure {
     let (files, resources) =
         (count(collected.files as u64, "file"), count(collected.resources as u64, "resource"));
-    Failure::usage(format!("no image found ({files} and {resources} read)"))
+    let ignored = match collected.ignored_files {
+        0 => String::new(),
+        number => format!(", {} ignored", count(number as u64, "file")),
+    };
+    Failure::usage(format!("no image found ({files} and {resources} read{ignored})"))
         .help("name the folders that hold manifests, kustomizations or charts; -v shows what was skipped")
 }
 

@@ -51,6 +51,7 @@ fn write_state(activity: Activity, done: u64, total: u64) {
         activity: Some(name),
         unit: Some(match activity {
             Activity::Render => "sources",
+            Activity::Survey => "repositories",
             _ if activity.in_bytes() => "bytes",
             _ => "images",
         }),

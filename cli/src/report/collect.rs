@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::fmt::Write as _;
+
 use krs_core::collect::{Collected, Coverage, ImageUse, Problem, UnusedImage, Update, UsedImage};
 use serde::Serialize;
 
@@ -16,6 +18,8 @@ pub(crate) struct CollectReport {
     /// What was not read as an image or a manifest.
     skipped: Vec<Unread>,
     files: usize,
+    /// Files that ignore files exclude.
+    ignored_files: usize,
     resources: usize,
     /// What was done to a set that was there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,6 +112,7 @@ impl CollectReport {
             problems: problems.iter().map(Unread::from).collect(),
             skipped: collected.skipped.iter().map(Unread::from).collect(),
             files: collected.files,
+            ignored_files: collected.ignored_files,
             resources: collected.resources,
             update: None,
         }
@@ -133,8 +138,11 @@ impl CollectReport {
         let gap = if table.is_empty() { "" } else { "\n" };
         let (images, resources) =
             (count(self.images.len() as u64, "image"), count(self.resources as u64, "resource"));
-        let files = count(self.files as u64, "file");
-        format!("{table}{gap}{}", sentence(&format!("{images} in {resources} ({files} read)")))
+        let mut files = format!("{} read", count(self.files as u64, "file"));
+        if self.ignored_files > 0 {
+            let _ = write!(files, ", {} ignored", self.ignored_files);
+        }
+        format!("{table}{gap}{}", sentence(&format!("{images} in {resources} ({files})")))
     }
 }
 

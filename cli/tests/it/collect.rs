@@ -331,6 +331,23 @@ fn images(said: &Outcome) -> Vec<String> {
     said.out.lines().filter_map(line).collect()
 }
 
+#[test]
+fn what_an_ignore_file_names_is_not_read_and_counted() {
+    let desk = desk();
+    write(&desk, "old/c.yaml", &pod("c", "not an image"));
+    write(&desk, "old/readme.md", "no manifest");
+    write(&desk, ".krsignore", "old/\n");
+    let said = desk.krs(&["collect", ".", "--destination", "edge.local", "-v"]).ok();
+    assert!(said.err.contains("1 file not read, because .gitignore or .krsignore names them"), "{said}");
+    let collect = ["collect", ".", "--destination", "edge.local", "-o", "set.yaml"];
+    let said = desk.krs(&collect).ok();
+    assert!(said.out.contains("2 images in 2 resources (2 files read, 1 ignored)"), "{said}");
+    let report = desk.krs(&["collect", ".", "--format", "json"]).ok().json();
+    assert_eq!((&report["ignoredFiles"], &report["files"]), (&1.into(), &3.into()));
+    write(&desk, ".krsignore", "*.yaml\n");
+    desk.krs(&collect[..4]).failed(2, &["no image found (0 files and 0 resources read, 4 files ignored)"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn releases_of_flux_are_rendered_with_their_values() {
@@ -393,6 +410,16 @@ fn kustomizations_and_artifacts_of_flux_are_followed() {
     let to = [".", "--destination", "edge.local"];
     let said = with_programs(&desk, &[], &to).ok();
     assert_eq!(images(&said), ["ghcr.io/team/manifests:1.0", "quay.io/a:7-slim"], "{said}");
+    write(
+        &desk,
+        "flux/k.yaml",
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {path: ./apps, images: [{name: quay.io/a, newTag: '8'}], patches: [], postBuild: {substitute: {TAG: '7'}}}\n",
+    );
+    let said = with_programs(&desk, &[], &to).failed(
+        6,
+        &["Kustomization apps: spec.images: changes what is in `./apps`, which is read without these changes"],
+    );
+    assert!(!said.err.contains("spec.patches"), "{said}");
     write(
         &desk,
         "flux/k.yaml",

@@ -187,4 +187,9 @@ pub(super) const MAKING: &[Fault] = &[
         "several `krs login` and `krs logout` change one file at the same time",
         "each waits for the other, and no change is lost",
     ),
+    (
+        289,
+        "kustomize or helm does not end while `krs collect` renders with it, and has started other programs",
+        "after two minutes all of them end, and the source is named",
+    ),
 ];
