@@ -290,7 +290,7 @@ impl Classify for LocalError {
                     .to_owned(),
             ),
             Self::Missing { .. } => Some(
-                "export the image again with all its platforms (skopeo copy --all, ctr images export --all-platforms), or choose those that are there with `platforms` or --platform; without --from for it, krs reads the image from its registry"
+                "export the image again with all its platforms (skopeo copy --all, ctr images export --all-platforms; for a daemon first docker pull --platform), or choose those that are there with `platforms` or --platform; without --from for it, krs reads the image from its registry"
                     .to_owned(),
             ),
             Self::Ambiguous { .. } => {

@@ -66,7 +66,7 @@ impl Location {
         }
         let path = self.path();
         let socket = if path.as_str().is_empty() { Socket::of_host(docker_host)? } else { Socket::at(path) };
-        Ok(Some(Daemon::new(self.to_string(), socket)))
+        Ok(Some(Daemon::new(socket)))
     }
 }
 

@@ -60,7 +60,11 @@ fn images_of_a_daemon_that_keeps_manifests_arrive_with_their_digests() {
     let environment = [("DOCKER_HOST", host.as_str())];
     let plan =
         site.desk.krs_env(&environment, &["plan", path, "--from", "docker-daemon:", "--format", "json"]);
-    assert_eq!(plan.ok().json()["sources"][0]["imageCount"], 2);
+    let sources = plan.ok().json()["sources"].clone();
+    assert_eq!(
+        (sources[0]["imageCount"].as_u64(), sources[0]["source"].as_str()),
+        (Some(2), Some(location.as_str()))
+    );
 }
 
 #[test]

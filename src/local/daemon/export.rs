@@ -30,11 +30,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(in crate::local) fn new(location: String, socket: Socket) -> Self {
+    pub(in crate::local) fn new(socket: Socket) -> Self {
+        let location =
+            format!("docker-daemon:{}", crate::redact::printable(socket.path().as_str(), usize::MAX));
         Self { location, socket, timeouts: Timeouts::default(), overhead: EXPORT_OVERHEAD }
     }
 
-    /// As the user named it.
+    /// As a user names it, with its socket.
     pub fn location(&self) -> &str {
         &self.location
     }
