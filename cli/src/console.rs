@@ -19,12 +19,12 @@ pub(crate) struct Console {
     quiet: bool,
     verbose: u8,
     colors: bool,
-    drawing: Drawing,
+    drawing: ProgressStyle,
 }
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drawing {
+enum ProgressStyle {
     Nothing,
     Bars,
     Lines,
@@ -47,13 +47,15 @@ impl Console {
             Color::Auto => terminal && !plain,
         };
         let drawing = match global.format {
-            _ if global.quiet => Drawing::Nothing,
-            Format::Json if global.no_progress => Drawing::JsonMessages,
-            Format::Json => Drawing::Json,
-            Format::Text if global.no_progress => Drawing::Messages,
+            _ if global.quiet => ProgressStyle::Nothing,
+            Format::Json if global.no_progress => ProgressStyle::JsonMessages,
+            Format::Json => ProgressStyle::Json,
+            Format::Text if global.no_progress => ProgressStyle::Messages,
             // Log lines and bars would write over each other.
-            Format::Text if terminal && !plain && global.verbose < 2 && !set("KRS_LOG") => Drawing::Bars,
-            Format::Text => Drawing::Lines,
+            Format::Text if terminal && !plain && global.verbose < 2 && !set("KRS_LOG") => {
+                ProgressStyle::Bars
+            }
+            Format::Text => ProgressStyle::Lines,
         };
         Self { format: global.format, quiet: global.quiet, verbose: global.verbose, colors, drawing }
     }
@@ -128,12 +130,12 @@ impl Console {
     /// Whoever watches the work.
     pub(crate) fn progress(&self) -> Arc<dyn Progress> {
         match self.drawing {
-            Drawing::Nothing => Arc::new(NoProgress),
-            Drawing::Bars => Arc::new(Bars::new(self.colors)),
-            Drawing::Lines => Arc::new(Lines::default()),
-            Drawing::Messages => Arc::new(Messages::<Lines>::default()),
-            Drawing::Json => Arc::new(JsonLines::default()),
-            Drawing::JsonMessages => Arc::new(Messages::<JsonLines>::default()),
+            ProgressStyle::Nothing => Arc::new(NoProgress),
+            ProgressStyle::Bars => Arc::new(Bars::new(self.colors)),
+            ProgressStyle::Lines => Arc::new(Lines::default()),
+            ProgressStyle::Messages => Arc::new(Messages::<Lines>::default()),
+            ProgressStyle::Json => Arc::new(JsonLines::default()),
+            ProgressStyle::JsonMessages => Arc::new(Messages::<JsonLines>::default()),
         }
     }
 

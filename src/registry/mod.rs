@@ -27,7 +27,7 @@ pub use client::repository::Repository;
 pub use client::{Client, Statistics};
 pub use content::blob::foreign::ForeignLayers;
 pub use content::blob::io::{BlobSink, BlobSource};
-pub use content::blob::relay::Received;
+pub use content::blob::relay::ByteObserver;
 pub use content::blob::upload::content::{BlobContent, BlobPush, PushOutcome};
 pub use content::manifest::{FetchedManifest, ManifestLookup};
 pub use content::referrers::{ReferrerList, ReferrersApi, ReferrersTag, UnusableEntry, referrers_tag};

@@ -56,7 +56,7 @@ pub(crate) struct Link {
 
 /// What a link has carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Carried {
+pub(crate) struct LinkTraffic {
     /// Bytes from the client to the registry.
     pub(crate) up: u64,
     /// Bytes from the registry to the client.
@@ -91,14 +91,14 @@ impl Link {
     }
 
     /// What it has carried so far.
-    pub(crate) fn carried(&self) -> Carried {
+    pub(crate) fn carried(&self) -> LinkTraffic {
         let State { up, down, cuts, .. } = &*self.state;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Carried { up: read(&up.carried), down: read(&down.carried), cuts: read(cuts) }
+        LinkTraffic { up: read(&up.carried), down: read(&down.carried), cuts: read(cuts) }
     }
 }
 
-impl Carried {
+impl LinkTraffic {
     /// What was carried since `earlier`.
     pub(crate) const fn since(self, earlier: Self) -> Self {
         Self { up: self.up - earlier.up, down: self.down - earlier.down, cuts: self.cuts - earlier.cuts }
@@ -238,7 +238,7 @@ mod tests {
     fn everything_arrives_and_is_counted() {
         let link = Link::open(server(1_000_000), Shape::default()).unwrap();
         assert_eq!(fetch(&link), 1_000_000);
-        assert_eq!(link.carried(), Carried { up: 1, down: 1_000_000, cuts: 0 });
+        assert_eq!(link.carried(), LinkTraffic { up: 1, down: 1_000_000, cuts: 0 });
     }
 
     #[test]

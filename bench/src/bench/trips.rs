@@ -87,17 +87,17 @@ pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<GoalRes
 
 /// What was measured, beside its floor, both in one unit.
 #[derive(Debug, Clone, Copy)]
-struct Measured {
+struct Measurement {
     krs: f64,
     floor: f64,
 }
 
 /// Requests for an index.
 struct Index {
-    blobs: Measured,
-    rest: Measured,
+    blobs: Measurement,
+    rest: Measurement,
     /// Part of the rest.
-    manifests: Measured,
+    manifests: Measurement,
 }
 
 #[derive(Default)]
@@ -107,10 +107,10 @@ struct Rows {
 }
 
 impl Rows {
-    fn add(&mut self, what: String, goal: Goal, result: Result<Measured>) {
+    fn add(&mut self, what: String, goal: Goal, result: Result<Measurement>) {
         match result {
             Ok(measured) => {
-                let Measured { krs, floor } = measured;
+                let Measurement { krs, floor } = measured;
                 let value = if matches!(goal, Goal::Times(_)) { krs / floor } else { krs };
                 self.results.push(GoalResult::new(&what, goal, Some(value), None));
                 let unit = if matches!(goal, Goal::Requests(_)) { Unit::Requests } else { Unit::Seconds };
@@ -127,7 +127,7 @@ impl Rows {
     }
 
     /// Requests without a goal.
-    fn show(&mut self, what: String, requests: Measured) {
+    fn show(&mut self, what: String, requests: Measurement) {
         self.cells.push(cells(what, requests, Unit::Requests, String::new()));
     }
 }
@@ -138,7 +138,7 @@ enum Unit {
     Seconds,
 }
 
-fn cells(what: String, Measured { krs, floor }: Measured, unit: Unit, goal: String) -> Vec<String> {
+fn cells(what: String, Measurement { krs, floor }: Measurement, unit: Unit, goal: String) -> Vec<String> {
     let show = |value: f64| match unit {
         Unit::Requests => format!("{value:.0}"),
         Unit::Seconds => format!("{value:.2} s"),
@@ -186,7 +186,7 @@ impl Trips<'_> {
         let facts = run::output(self.bench.krs(&["inspect", "--format", "json"]).arg(&archive))?;
         let facts = serde_json::from_str::<serde_json::Value>(&facts)?;
         let content = facts["blobCount"].as_f64().ok_or("a bundle without a number of blobs")?;
-        let of = |requests, floor| Measured { krs: float(requests), floor };
+        let of = |requests, floor| Measurement { krs: float(requests), floor };
         Ok(Index {
             blobs: of(blobs, content - MANIFESTS),
             rest: of(all - blobs, MANIFESTS),
@@ -194,7 +194,7 @@ impl Trips<'_> {
         })
     }
 
-    fn push(&self, images: u32) -> Result<Measured> {
+    fn push(&self, images: u32) -> Result<Measurement> {
         let (source, sets) = self.source("small", images, None)?;
         let archive = self.archive();
         self.bundle(&source.host, &sets, &archive, &[])?;
@@ -202,11 +202,11 @@ impl Trips<'_> {
         let link = Link::open(edge.address()?, FAR)?;
         let krs = self.push_to(&link.address().to_string(), &archive)?.as_secs_f64();
         let floor = ask(link.address(), images * REQUESTS_PER_IMAGE)?.as_secs_f64();
-        Ok(Measured { krs, floor })
+        Ok(Measurement { krs, floor })
     }
 
     /// An image whose layers the registry has in another repository, all but one.
-    fn base(&self, layers: u32) -> Result<Measured> {
+    fn base(&self, layers: u32) -> Result<Measurement> {
         let (source, sets) = self.source("layers", layers, None)?;
         let (first, second) = (self.archive(), self.archive());
         self.bundle(&source.host, &sets.join("set-1.yaml"), &first, &["--sequence", "1"])?;
@@ -218,16 +218,16 @@ impl Trips<'_> {
         let link = Link::open(edge.address()?, FAR)?;
         let krs = self.push_to(&link.address().to_string(), &second)?.as_secs_f64();
         let floor = ask(link.address(), layers)?.as_secs_f64();
-        Ok(Measured { krs, floor })
+        Ok(Measurement { krs, floor })
     }
 
-    fn limited(&self, indexes: u32) -> Result<Measured> {
+    fn limited(&self, indexes: u32) -> Result<Measurement> {
         let (mut source, sets) = self.source("platforms", indexes, Some(ALLOWED))?;
         let krs = self.bundle(&source.host, &sets, &self.archive(), &[])?.as_secs_f64();
         let requests = source.requests()?;
         let floor = float(requests.all - requests.refused) / f64::from(ALLOWED);
         println!("    {} requests, {} of them refused", requests.all, requests.refused);
-        Ok(Measured { krs, floor })
+        Ok(Measurement { krs, floor })
     }
 }
 

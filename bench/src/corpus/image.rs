@@ -8,7 +8,7 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 
 use super::layer::Built;
-use super::layout::{Layout, Stored};
+use super::layout::{Layout, StoredDescriptor};
 use super::recipe::{Format, Image, Kind, Writer};
 use xtask::run::Result;
 
@@ -24,10 +24,10 @@ const SPDX: &str = "application/spdx+json";
 
 /// A line of `corpus.json`.
 #[derive(Debug, Clone)]
-pub(crate) struct Listed {
+pub(crate) struct CorpusEntry {
     pub(crate) name: String,
     pub(crate) tag: String,
-    pub(crate) stored: Stored,
+    pub(crate) stored: StoredDescriptor,
     pub(crate) note: String,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Listed {
 pub(crate) struct Maker<'a> {
     pub(crate) out: &'a Layout,
     pub(crate) layers: BTreeMap<&'static str, Vec<Built>>,
-    pub(crate) listed: Vec<Listed>,
+    pub(crate) listed: Vec<CorpusEntry>,
 }
 
 impl Maker<'_> {
@@ -62,12 +62,12 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn list(&mut self, name: &str, tag: &str, stored: Stored, note: &str) {
+    fn list(&mut self, name: &str, tag: &str, stored: StoredDescriptor, note: &str) {
         let (name, tag, note) = (name.to_owned(), tag.to_owned(), note.to_owned());
-        self.listed.push(Listed { name, tag, stored, note });
+        self.listed.push(CorpusEntry { name, tag, stored, note });
     }
 
-    fn single(&self, format: Format, arch: &str, ids: &[&str]) -> Result<Stored> {
+    fn single(&self, format: Format, arch: &str, ids: &[&str]) -> Result<StoredDescriptor> {
         let mut layers = Vec::new();
         for id in ids {
             layers.extend(self.layers.get(id).ok_or_else(|| format!("the recipe has no layer {id}"))?);
@@ -101,14 +101,14 @@ impl Maker<'_> {
         self.out.store_json(media_type, &manifest)
     }
 
-    fn index(&self, format: Format, manifests: &[Value]) -> Result<Stored> {
+    fn index(&self, format: Format, manifests: &[Value]) -> Result<StoredDescriptor> {
         let media_type = if format == Format::Oci { OCI_INDEX } else { DOCKER_INDEX };
         let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
         self.out.store_json(media_type, &index)
     }
 
     /// As BuildKit: the attestation is one more manifest, of platform unknown/unknown.
-    fn attested(&self, format: Format, layers: &[&str]) -> Result<Stored> {
+    fn attested(&self, format: Format, layers: &[&str]) -> Result<StoredDescriptor> {
         let image = self.single(format, "amd64", layers)?;
         let predicate = "https://spdx.dev/Document";
         let statement = json!({
@@ -145,7 +145,7 @@ impl Maker<'_> {
         )
     }
 
-    fn chart(&self, image: &Image) -> Result<Stored> {
+    fn chart(&self, image: &Image) -> Result<StoredDescriptor> {
         let name = image.name.rsplit('/').next().unwrap_or(image.name);
         let chart = format!(
             "apiVersion: v2\nname: {name}\nversion: {}\ndescription: A chart of the corpus\n",
@@ -173,7 +173,7 @@ impl Maker<'_> {
     }
 
     /// An artifact with a subject; and, for registries without the referrers API, the index that the tag schema wants.
-    fn sbom(&mut self, name: &str, tag: &str) -> Result<Stored> {
+    fn sbom(&mut self, name: &str, tag: &str) -> Result<StoredDescriptor> {
         let subject = self
             .listed
             .iter()

@@ -13,13 +13,13 @@ use xtask::run::Result;
 
 /// A descriptor that lies in the layout.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub(crate) struct StoredDescriptor {
     pub(crate) media_type: String,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
 }
 
-impl Stored {
+impl StoredDescriptor {
     /// The descriptor as JSON.
     pub(crate) fn json(&self) -> Value {
         json!({"mediaType": self.media_type, "digest": self.digest.to_string(), "size": self.size})
@@ -57,15 +57,15 @@ impl Layout {
     }
 
     /// Stores a small blob.
-    pub(crate) fn store(&self, media_type: &str, bytes: &[u8]) -> Result<Stored> {
+    pub(crate) fn store(&self, media_type: &str, bytes: &[u8]) -> Result<StoredDescriptor> {
         let digest = Digest::of(bytes);
         let mut file = self.temporary()?;
         file.write_all(bytes)?;
         self.keep(file, &digest)?;
-        Ok(Stored { media_type: media_type.to_owned(), digest, size: bytes.len() as u64 })
+        Ok(StoredDescriptor { media_type: media_type.to_owned(), digest, size: bytes.len() as u64 })
     }
 
-    pub(crate) fn store_json(&self, media_type: &str, json: &Value) -> Result<Stored> {
+    pub(crate) fn store_json(&self, media_type: &str, json: &Value) -> Result<StoredDescriptor> {
         self.store(media_type, &serde_json::to_vec(json)?)
     }
 

@@ -20,7 +20,7 @@ use std::thread;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use self::image::{Listed, Maker};
+use self::image::{CorpusEntry, Maker};
 use self::layer::Built;
 use self::layout::Layout;
 use self::packages::Packages;
@@ -125,7 +125,7 @@ fn build_layers(
     Ok(done.into_inner().map_err(|_| "a worker panicked")?)
 }
 
-fn entry(image: &Listed) -> Value {
+fn entry(image: &CorpusEntry) -> Value {
     let mut entry = image.stored.json();
     if let Some(entry) = entry.as_object_mut() {
         let name = format!("{}:{}", image.name, image.tag);
@@ -134,7 +134,7 @@ fn entry(image: &Listed) -> Value {
     entry
 }
 
-fn line(image: &Listed) -> Value {
+fn line(image: &CorpusEntry) -> Value {
     let mut line = image.stored.json();
     if let Some(line) = line.as_object_mut() {
         line.insert("name".to_owned(), json!(image.name));

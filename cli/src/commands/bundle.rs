@@ -29,7 +29,7 @@ use super::{catalog, files, keys, local_sources, output, policy, registries, set
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{BundleReport, Done, Facts, Forecast, SettingsFacts, Signed, count};
+use crate::report::{BundleReport, Done, Facts, Forecast, SettingsFacts, SignatureFacts, count};
 
 /// What to do where a signature is required and there is no key.
 const NO_KEY: &str =
@@ -138,7 +138,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         console.warning(&message);
         run.loaded.warnings.push(Warning::new(file.as_str(), 0, &message));
     }
-    let signed = key.iter().map(|key| Signed::now(key.id())).collect();
+    let signed = key.iter().map(|key| SignatureFacts::now(key.id())).collect();
     let facts = Facts::of_plan(&plan, Some(file), signed)?;
     let elapsed = began.elapsed();
     let bundle = Bundle::open(file, &Policy::default())?;

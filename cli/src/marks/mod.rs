@@ -16,7 +16,7 @@ use krs_core::redact::printable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use store::{PushState, Raised, StateError};
+pub(crate) use store::{MarkUpdate, PushState, StateError};
 
 /// Version of the file. A later version that only adds fields keeps it.
 const FORMAT_VERSION: u32 = 1;

@@ -34,7 +34,7 @@ pub(crate) struct PushState {
 
 /// What became of a mark.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Raised {
+pub(crate) enum MarkUpdate {
     /// It stands at the bundle, or above.
     Kept,
     /// A bundle that this one may not follow was pushed meanwhile.
@@ -168,7 +168,7 @@ impl PushState {
     ///
     /// # Errors
     /// [`StateError`]; what was remembered before is unchanged.
-    pub(crate) fn raise(&self, destination: &str, bundle: &Candidate<'_>) -> Result<Raised, StateError> {
+    pub(crate) fn raise(&self, destination: &str, bundle: &Candidate<'_>) -> Result<MarkUpdate, StateError> {
         let (folder, _lock) = self.lock()?;
         let path = folder.join(FILE);
         let mut marks = read(&path)?;
@@ -184,7 +184,7 @@ impl PushState {
             Ok(false) => {}
             Err(_) => return Err(unreadable(&path, destination, bundle, "it is no mark")),
         }
-        Ok(overtaken.map_or(Raised::Kept, Raised::Overtaken))
+        Ok(overtaken.map_or(MarkUpdate::Kept, MarkUpdate::Overtaken))
     }
 
     /// The error for an entry that is no mark.

@@ -263,7 +263,7 @@ impl DryPushReport {
 /// What was moved.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Transferred {
+struct TransferCounts {
     blobs_sent: u64,
     bytes_sent: u64,
     blobs_mounted: u64,
@@ -272,7 +272,7 @@ struct Transferred {
     manifests_sent: u64,
 }
 
-impl From<&PushReport> for Transferred {
+impl From<&PushReport> for TransferCounts {
     fn from(report: &PushReport) -> Self {
         Self {
             blobs_sent: report.blobs_sent,
@@ -284,7 +284,7 @@ impl From<&PushReport> for Transferred {
     }
 }
 
-impl std::ops::AddAssign for Transferred {
+impl std::ops::AddAssign for TransferCounts {
     fn add_assign(&mut self, other: Self) {
         self.blobs_sent += other.blobs_sent;
         self.bytes_sent += other.bytes_sent;
@@ -294,7 +294,7 @@ impl std::ops::AddAssign for Transferred {
     }
 }
 
-impl Transferred {
+impl TransferCounts {
     fn text(self) -> String {
         if self.blobs_sent + self.blobs_mounted + self.manifests_sent == 0 {
             return "everything was there already".to_owned();
@@ -312,14 +312,14 @@ impl Transferred {
 
 /// What became of one delivery.
 #[derive(Debug)]
-pub(crate) struct Pushed<'a> {
+pub(crate) struct DeliveryOutcome<'a> {
     pub(crate) delivery: &'a Delivery,
     pub(crate) result: Result<PushReport, PushError>,
     /// Whether an older bundle of the stream will be refused there.
     pub(crate) remembered: bool,
 }
 
-impl Pushed<'_> {
+impl DeliveryOutcome<'_> {
     /// Signatures, SBOMs and attestations that are not there as they should be.
     pub(crate) fn problems(&self) -> &[ReferrerProblem] {
         match &self.result {
@@ -342,7 +342,7 @@ struct PushedDestination {
     #[serde(flatten)]
     tags: TagCounts,
     #[serde(flatten)]
-    transferred: Transferred,
+    transferred: TransferCounts,
     remembered: bool,
     #[serde(skip)]
     text: String,
@@ -363,7 +363,7 @@ pub(crate) struct PushedReport {
     targets: Vec<TargetFacts>,
     /// At all destinations.
     #[serde(flatten)]
-    transferred: Transferred,
+    transferred: TransferCounts,
     /// Signatures, SBOMs and attestations that are not at the edge as they should be.
     referrer_problems: Vec<ProblemFacts>,
     retries: u64,
@@ -377,7 +377,7 @@ impl PushedReport {
     /// Of a push that is complete at one destination at least.
     pub(crate) fn new(
         bundle: PushedBundle,
-        pushed: &[Pushed<'_>],
+        pushed: &[DeliveryOutcome<'_>],
         statistics: Statistics,
         elapsed: Duration,
     ) -> Self {
@@ -388,7 +388,7 @@ impl PushedReport {
             destination: only(pushed.iter().map(|one| one.delivery)),
             destinations: Vec::new(),
             targets: Vec::new(),
-            transferred: Transferred::default(),
+            transferred: TransferCounts::default(),
             referrer_problems: Vec::new(),
             retries: statistics.retries,
             retries_left: statistics.retries_left,
@@ -399,7 +399,7 @@ impl PushedReport {
         all
     }
 
-    fn add(&mut self, Pushed { delivery, result, remembered }: &Pushed<'_>) {
+    fn add(&mut self, DeliveryOutcome { delivery, result, remembered }: &DeliveryOutcome<'_>) {
         let to = &delivery.destination;
         let report = match result {
             Ok(report) => report,
@@ -409,14 +409,14 @@ impl PushedReport {
                     images: delivery.targets.len(),
                     error: Some(chain(error)),
                     tags: TagCounts::default(),
-                    transferred: Transferred::default(),
+                    transferred: TransferCounts::default(),
                     remembered: false,
                     text: String::new(),
                 });
                 return;
             }
         };
-        let (tags, transferred) = (TagCounts::of(&report.tags), Transferred::from(report));
+        let (tags, transferred) = (TagCounts::of(&report.tags), TransferCounts::from(report));
         let images = report.targets.len();
         let (table, shown) =
             (table(to, &report.targets, &report.tags, "moved"), count(images as u64, "image"));

@@ -54,7 +54,7 @@ pub(crate) struct Facts {
     /// Images that it was made without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<BundleMissing>,
-    signatures: Vec<Signed>,
+    signatures: Vec<SignatureFacts>,
 }
 
 // The shape that serde asks for.
@@ -85,13 +85,13 @@ struct Commit {
 
 /// A signature.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Signed {
+pub(crate) struct SignatureFacts {
     key: String,
     /// Whether it was checked with a trusted key, and is valid.
     verified: bool,
 }
 
-impl Signed {
+impl SignatureFacts {
     /// A signature that was made just now.
     pub(crate) fn now(key: KeyId) -> Self {
         Self { key: key.to_string(), verified: true }
@@ -104,7 +104,8 @@ impl Facts {
         let closures = images.images.iter();
         let closures = closures
             .flat_map(|i| std::iter::once(&i.closure).chain(i.referrers.iter().map(|(_, closure)| closure)));
-        let signed = |key: &KeyId| Signed { key: key.to_string(), verified: bundle.signers().contains(key) };
+        let signed =
+            |key: &KeyId| SignatureFacts { key: key.to_string(), verified: bundle.signers().contains(key) };
         Self::new(
             bundle.manifest(),
             Some(bundle.path()),
@@ -122,7 +123,7 @@ impl Facts {
     pub(crate) fn of_plan(
         plan: &Plan,
         file: Option<&Utf8Path>,
-        signatures: Vec<Signed>,
+        signatures: Vec<SignatureFacts>,
     ) -> Result<Self, PlanError> {
         let digests = (Digest::of(&plan.manifest.encode()?), plan.manifest.identity()?);
         Ok(Self::new(&plan.manifest, file, plan.size, digests, plan.unshared, signatures))
@@ -134,7 +135,7 @@ impl Facts {
         size: u64,
         (digest, identity): (Digest, Digest),
         unshared: u64,
-        signatures: Vec<Signed>,
+        signatures: Vec<SignatureFacts>,
     ) -> Self {
         let blob_bytes = manifest.blobs.iter().map(|blob| blob.size).sum::<u64>();
         let (commit, base) = (manifest.source.as_ref(), manifest.base.as_ref().map(Base::from));
@@ -278,7 +279,7 @@ impl Facts {
         if self.signatures.is_empty() {
             return "nobody".to_owned();
         }
-        let one = |signed: &Signed| {
+        let one = |signed: &SignatureFacts| {
             let verdict = if signed.verified { "valid" } else { "not checked" };
             format!("key {} ({verdict})", signed.key)
         };

@@ -19,8 +19,8 @@ mod table;
 
 pub(crate) use bundle::{BundleReport, Done};
 pub(crate) use collect::{CheckReport, CollectReport};
-pub(crate) use edge::{DryPushReport, Pushed, PushedBundle, PushedReport};
-pub(crate) use facts::{Facts, Signed};
+pub(crate) use edge::{DeliveryOutcome, DryPushReport, PushedBundle, PushedReport};
+pub(crate) use facts::{Facts, SignatureFacts};
 pub(crate) use findings::Findings;
 pub(crate) use forecast::Forecast;
 pub(crate) use human::{count, duration, rate, seconds, size};

@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::adapters::heartbeat::{Watched, Watches};
+use crate::adapters::heartbeat::{WatchTarget, Watches};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -63,17 +63,17 @@ pub enum ApiTimeout {
 /// `client`, with limits. What is watched tells `watches` that it is in touch with the API server.
 pub fn limited(client: kube::Client, limits: Limits, watches: Arc<Watches>) -> kube::Client {
     let namespace = client.default_namespace().to_owned();
-    kube::Client::new(Limited { client, limits, watches }, namespace)
+    kube::Client::new(LimitedClient { client, limits, watches }, namespace)
 }
 
 #[derive(Clone)]
-struct Limited {
+struct LimitedClient {
     client: kube::Client,
     limits: Limits,
     watches: Arc<Watches>,
 }
 
-impl Service<Request<Body>> for Limited {
+impl Service<Request<Body>> for LimitedClient {
     type Response = Response<axum::body::Body>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
@@ -89,7 +89,7 @@ impl Service<Request<Body>> for Limited {
             let call = Call {
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
-                watched: is_watch(request.uri()).then(|| Watched::of(request.uri().path())),
+                watched: is_watch(request.uri()).then(|| WatchTarget::of(request.uri().path())),
             };
             call.attempt(&this.watches);
             let late = || call.late(this.limits.call);
@@ -120,7 +120,7 @@ fn date(headers: &http::HeaderMap) -> Option<Timestamp> {
 struct Call {
     method: http::Method,
     path: String,
-    watched: Option<Watched>,
+    watched: Option<WatchTarget>,
 }
 
 impl Call {
@@ -188,7 +188,7 @@ mod tests {
     fn a_watch_is_told_from_a_call_and_named_by_what_it_watches() {
         let of = |text: &'static str| {
             let uri = Uri::from_static(text);
-            is_watch(&uri).then(|| Watched::of(uri.path()).to_string())
+            is_watch(&uri).then(|| WatchTarget::of(uri.path()).to_string())
         };
         assert_eq!(of("/api/v1/namespaces/shop/configmaps?labelSelector=watch%3Dtrue"), None);
         assert_eq!(of("/apis/batch/v1/jobs?limit=5&watch=true"), Some("jobs".to_owned()));

@@ -96,14 +96,14 @@ impl Drop for Heartbeat {
 
 /// What a watch watches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Watched {
+pub struct WatchTarget {
     /// Plural name of the resource.
     pub resource: String,
     /// `None`: all namespaces.
     pub namespace: Option<String>,
 }
 
-impl Watched {
+impl WatchTarget {
     /// What a path of the API server names.
     pub(crate) fn of(path: &str) -> Self {
         let mut parts = path.trim_matches('/').rsplit('/');
@@ -113,7 +113,7 @@ impl Watched {
     }
 }
 
-impl fmt::Display for Watched {
+impl fmt::Display for WatchTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
             Some(namespace) => write!(f, "{} in namespace {namespace}", self.resource),
@@ -126,7 +126,7 @@ impl fmt::Display for Watched {
 pub struct Watches {
     heartbeats: Heartbeats,
     metrics: Metrics,
-    known: Mutex<BTreeMap<Watched, Heartbeat>>,
+    known: Mutex<BTreeMap<WatchTarget, Heartbeat>>,
     /// The time of the API server, as it was told last, and when that was.
     server_time: Mutex<Option<(Timestamp, Instant)>>,
 }
@@ -144,7 +144,7 @@ impl Watches {
     }
 
     /// The watch asked the API server for something.
-    pub fn attempt(&self, watched: &Watched) {
+    pub fn attempt(&self, watched: &WatchTarget) {
         let mut known = self.known.lock();
         let begin = || {
             // Until the API server answers, the start counts: an alert is due for a watch that never worked, too.
@@ -166,12 +166,12 @@ impl Watches {
     }
 
     /// The API server answered the watch.
-    pub fn contact(&self, watched: &Watched) {
+    pub fn contact(&self, watched: &WatchTarget) {
         self.attempt(watched);
         self.succeeded(watched);
     }
 
-    fn succeeded(&self, watched: &Watched) {
+    fn succeeded(&self, watched: &WatchTarget) {
         let labels = WatchLabels {
             resource: watched.resource.clone(),
             namespace: watched.namespace.clone().unwrap_or_default(),
@@ -188,7 +188,7 @@ mod tests {
     fn t170_a_watch_that_never_worked_has_a_time_that_an_alert_can_compare() {
         let (metrics, _registry) = Metrics::new();
         let watches = Watches::new(Heartbeats::default(), metrics.clone());
-        let watched = Watched { resource: "jobs".to_owned(), namespace: Some("apps".to_owned()) };
+        let watched = WatchTarget { resource: "jobs".to_owned(), namespace: Some("apps".to_owned()) };
         let labels = WatchLabels { resource: "jobs".to_owned(), namespace: "apps".to_owned() };
         let time = || metrics.watch_success.get(&labels).map(|gauge| gauge.get());
         let start = unix_seconds();

@@ -14,7 +14,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::model::marks::{Mark, Marks, Standing, UsedDecisions};
+use crate::model::marks::{Mark, MarkComparison, Marks, UsedDecisions};
 
 /// Name of the ConfigMap.
 const NAME: &str = "krs-streams";
@@ -188,19 +188,19 @@ fn parse(map: Option<&ConfigMap>) -> Marks {
 }
 
 /// Only a bundle at or above the mark may be used.
-fn refuse(stream: &StreamName, bundle: &Mark, standing: Standing) -> Result<(), MarkError> {
+fn refuse(stream: &StreamName, bundle: &Mark, standing: MarkComparison) -> Result<(), MarkError> {
     let stream = || stream.clone();
     match standing {
-        Standing::Current => Ok(()),
-        Standing::Superseded { by } => {
+        MarkComparison::Current => Ok(()),
+        MarkComparison::Superseded { by } => {
             Err(MarkError::Superseded { stream: stream(), got: bundle.sequence, mark: by })
         }
-        Standing::Reused { expected } => Err(MarkError::Reused {
+        MarkComparison::Reused { expected } => Err(MarkError::Reused {
             stream: stream(),
             sequence: bundle.sequence,
             expected,
             got: bundle.identity,
         }),
-        Standing::Unknown { detail } => Err(MarkError::Unreadable { stream: stream(), detail }),
+        MarkComparison::Unknown { detail } => Err(MarkError::Unreadable { stream: stream(), detail }),
     }
 }

@@ -70,7 +70,7 @@ pub struct Leases {
     holder: String,
     served: Vec<String>,
     times: Times,
-    own: Mutex<Observed>,
+    own: Mutex<LeaseObservation>,
     /// When the own Lease was last renewed.
     renewed: Mutex<Option<Instant>>,
     others: Mutex<HashMap<String, Other>>,
@@ -78,12 +78,12 @@ pub struct Leases {
 
 /// A version of a Lease, and since when it has been the last one.
 #[derive(Debug, Default)]
-struct Observed {
+struct LeaseObservation {
     version: Option<String>,
     since: Option<Instant>,
 }
 
-impl Observed {
+impl LeaseObservation {
     /// Whether the Lease of this version was not renewed for `duration`.
     fn is_expired(&mut self, version: Option<String>, duration: Duration) -> bool {
         match self.since {
@@ -99,7 +99,7 @@ impl Observed {
 /// Another importer.
 #[derive(Debug)]
 struct Other {
-    observed: Observed,
+    observed: LeaseObservation,
     read: Instant,
     alive: bool,
     /// Namespaces that it serves; empty: all.
@@ -242,7 +242,7 @@ impl Leases {
             others.clear();
         }
         let other = others.entry(importer.to_owned()).or_insert_with(|| Other {
-            observed: Observed::default(),
+            observed: LeaseObservation::default(),
             read: Instant::now(),
             alive: false,
             served: Vec::new(),

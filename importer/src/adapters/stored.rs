@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use crate::engine::status::fingerprint;
-use crate::model::packed::Packed;
+use crate::model::packed::CompressedJson;
 
 /// Annotation in which `kubectl apply` keeps a copy of the complete object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -32,9 +32,9 @@ pub struct StoredSet {
 /// Spec and status of a set.
 #[derive(Debug)]
 struct Content {
-    spec: Result<Packed<EdgeImageSetSpec>, Box<str>>,
+    spec: Result<CompressedJson<EdgeImageSetSpec>, Box<str>>,
     /// The status without its list of images.
-    status: Option<Packed<EdgeImageSetStatus>>,
+    status: Option<CompressedJson<EdgeImageSetStatus>>,
     images: Images,
     fingerprint: Option<Digest>,
 }
@@ -85,8 +85,9 @@ impl StoredSet {
 
 impl Content {
     fn new(spec: Result<&EdgeImageSetSpec, String>, status: Option<EdgeImageSetStatus>) -> Self {
-        let pack =
-            |spec: &EdgeImageSetSpec| Packed::new(spec).map_err(|error| error.to_string().into_boxed_str());
+        let pack = |spec: &EdgeImageSetSpec| {
+            CompressedJson::new(spec).map_err(|error| error.to_string().into_boxed_str())
+        };
         let of_spec = spec.as_ref().map(|spec| spec.images.as_slice()).unwrap_or_default();
         let positions = of_spec.iter().zip(0_u32..).map(|(image, n)| (image.image.as_str(), n));
         let positions = positions.collect::<HashMap<_, _>>();
@@ -99,7 +100,7 @@ impl Content {
                 Some(positions) => Images::Positions(positions.into()),
                 None => Images::Texts(texts.into()),
             };
-            Packed::new(&status).ok()
+            CompressedJson::new(&status).ok()
         });
         Self { spec: spec.map_err(String::into_boxed_str).and_then(pack), status, images, fingerprint }
     }

@@ -16,14 +16,14 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 
-use crate::adapters::heartbeat::{Watched, Watches};
+use crate::adapters::heartbeat::{WatchTarget, Watches};
 
 /// How long to wait before everything is listed again because a watch could not begin.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 
 /// A watch of one kind in one namespace, or in all.
 pub(crate) struct Source {
-    watched: Watched,
+    watched: WatchTarget,
     watches: Arc<Watches>,
     state: Mutex<State>,
     changed: Arc<Notify>,
@@ -85,7 +85,7 @@ struct Failure {
 impl Source {
     /// `changed` is told of the first list, and of failures. After `max_age` everything is listed again.
     pub(crate) fn new(
-        watched: Watched,
+        watched: WatchTarget,
         watches: Arc<Watches>,
         changed: Arc<Notify>,
         max_age: Duration,
@@ -96,7 +96,7 @@ impl Source {
     }
 
     /// What it watches.
-    pub(crate) const fn watched(&self) -> &Watched {
+    pub(crate) const fn watched(&self) -> &WatchTarget {
         &self.watched
     }
 
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn t182_all_are_told_once_when_everything_was_listed_after_the_api_server_went_back() {
         let watches = Watches::new(Heartbeats::default(), Metrics::new().0);
-        let (watched, max_age) = (Watched::of("/apis/g/v1/sets"), Duration::from_secs(3600));
+        let (watched, max_age) = (WatchTarget::of("/apis/g/v1/sets"), Duration::from_secs(3600));
         let source = Source::new(watched, watches, Arc::default(), max_age);
         let mut relisted = Box::pin(source.relisted());
         let mut list = |version: &str| {

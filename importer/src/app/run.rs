@@ -32,7 +32,7 @@ use crate::app::start::{Start, StepError};
 use crate::app::tls::{self, ServerIdentity};
 use crate::model::bundle_inventory::BundleInventory;
 use crate::model::config::{Config, ConfigError};
-use crate::model::policy::{self, Allowed, Destinations};
+use crate::model::policy::{self, AllowList, Destinations};
 use crate::model::required_images::RequiredImages;
 
 /// How long everything may take to come to an end.
@@ -261,10 +261,10 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
 }
 
 /// The registries that sets may name.
-fn registries(config: &Config) -> Result<(Destinations, Allowed), RunError> {
+fn registries(config: &Config) -> Result<(Destinations, AllowList), RunError> {
     let refused = |field| move |detail| RunError::Registries { field, detail };
     let destinations = Destinations::parse(&config.allowed_destinations);
-    let sources = Allowed::parse(&config.online.allowed_sources);
+    let sources = AllowList::parse(&config.online.allowed_sources);
     Ok((
         destinations.map_err(refused("allowedDestinations"))?.with_tls(config.destination_tls),
         sources.map_err(refused("online.allowedSources"))?,

@@ -25,12 +25,12 @@ const MAX_REFERENCE: usize = 120;
 
 /// A list for people: the first few entries, and how many there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Named {
+pub(crate) struct NameList {
     pub count: usize,
     first: Vec<String>,
 }
 
-impl Named {
+impl NameList {
     fn add(&mut self, entry: impl FnOnce() -> String) {
         self.count += 1;
         if self.first.len() < NAMED {
@@ -76,8 +76,8 @@ pub(crate) fn holds_missing(bundle: &StockBundle, demand: &RequiredImages, share
 }
 
 /// Which sets will copy which images of the bundle.
-pub(crate) fn missing(bundle: &StockBundle, demand: &RequiredImages, shared: bool) -> Named {
-    let mut named = Named::default();
+pub(crate) fn missing(bundle: &StockBundle, demand: &RequiredImages, shared: bool) -> NameList {
+    let mut named = NameList::default();
     for (name, set) in &demand.sets {
         for missing in &set.missing {
             let Some(image) = held(bundle, &name.namespace, missing, shared) else { continue };
@@ -93,8 +93,8 @@ pub(crate) fn missing(bundle: &StockBundle, demand: &RequiredImages, shared: boo
 }
 
 /// Sets that do not take the stock into account yet, by the bundle that decides one of their tags now.
-pub(crate) fn pending(demand: &RequiredImages, stock: &BundleInventory) -> BTreeMap<Digest, Named> {
-    let mut pending = BTreeMap::<_, Named>::new();
+pub(crate) fn pending(demand: &RequiredImages, stock: &BundleInventory) -> BTreeMap<Digest, NameList> {
+    let mut pending = BTreeMap::<_, NameList>::new();
     if !stock.bundles.iter().any(StockBundle::can_decide) {
         return pending;
     }
@@ -115,7 +115,7 @@ pub(crate) fn pending(demand: &RequiredImages, stock: &BundleInventory) -> BTree
 
 /// What became of a set of a bundle that is to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Applied {
+pub(crate) enum ApplyState {
     /// It was not tried, or the API server did not answer.
     Due,
     /// It was applied.
@@ -135,7 +135,7 @@ pub(crate) struct Refusal {
     until: Instant,
 }
 
-impl Applied {
+impl ApplyState {
     /// What becomes of the set when it is refused again: what the API server does not take now, it rarely takes a minute
     /// later. (T-196)
     pub(crate) fn refused(&self, reason: &'static str, message: &str, now: Instant) -> Self {
@@ -170,13 +170,13 @@ impl Applied {
 /// none: nothing was tried.
 pub(crate) fn not_applied(
     sets: &[CheckedSet],
-    applied: Option<&[Applied]>,
+    applied: Option<&[ApplyState]>,
     demand: &RequiredImages,
     now: Instant,
-) -> Named {
-    let mut named = Named::default();
+) -> NameList {
+    let mut named = NameList::default();
     for (position, set) in sets.iter().enumerate() {
-        let applied = applied.and_then(|applied| applied.get(position)).unwrap_or(&Applied::Due);
+        let applied = applied.and_then(|applied| applied.get(position)).unwrap_or(&ApplyState::Due);
         let Some(namespace) = set.namespace.clone() else { continue };
         let name = SetName { namespace, name: set.name.clone() };
         let known = demand.sets.get(&name);
@@ -192,13 +192,13 @@ pub(crate) fn not_applied(
 /// `applied` is in the order of `sets`; none: nothing was tried. `None`: not all of them were tried yet.
 pub(crate) fn refusals(
     sets: &[CheckedSet],
-    applied: Option<&[Applied]>,
-) -> Option<Result<(), (&'static str, Named)>> {
+    applied: Option<&[ApplyState]>,
+) -> Option<Result<(), (&'static str, NameList)>> {
     let applied = applied.unwrap_or_default();
-    let mut named = Named::default();
+    let mut named = NameList::default();
     let mut reason = None;
     for (set, applied) in sets.iter().zip(applied) {
-        let Applied::Refused(refusal) = applied else { continue };
+        let ApplyState::Refused(refusal) = applied else { continue };
         // What the API server refuses is the graver of the two.
         if reason != Some("SetsRefused") {
             reason = Some(refusal.reason);
@@ -209,7 +209,7 @@ pub(crate) fn refusals(
     if let Some(reason) = reason {
         return Some(Err((reason, named)));
     }
-    let all = applied.len() == sets.len() && applied.iter().all(|set| matches!(set, Applied::At(_)));
+    let all = applied.len() == sets.len() && applied.iter().all(|set| matches!(set, ApplyState::At(_)));
     all.then_some(Ok(()))
 }
 
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn t196_a_set_that_is_refused_again_and_again_is_applied_less_and_less_often() {
         let mut now = Instant::now();
-        let mut applied = Applied::Due;
+        let mut applied = ApplyState::Due;
         let mut waits = Vec::new();
         for _ in 0..7 {
             assert!(applied.is_due(now));
@@ -239,11 +239,11 @@ mod tests {
         let now = Instant::now();
         let later = now + SEEN;
         for (applied, is_known, at, pending) in [
-            (Applied::Due, true, later, true),
-            (Applied::At(now), false, now, true),
-            (Applied::At(now), true, now, false),
-            (Applied::At(now), false, later, false),
-            (Applied::Due.refused("SetsRefused", "", now), false, now, false),
+            (ApplyState::Due, true, later, true),
+            (ApplyState::At(now), false, now, true),
+            (ApplyState::At(now), true, now, false),
+            (ApplyState::At(now), false, later, false),
+            (ApplyState::Due.refused("SetsRefused", "", now), false, now, false),
         ] {
             assert_eq!(applied.is_pending(is_known, at), pending, "{applied:?} {is_known}");
         }

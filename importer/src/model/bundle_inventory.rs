@@ -12,9 +12,9 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::{Reference, RepositoryName};
 
-use crate::model::marks::{Mark, Standing, UsedDecisions};
+use crate::model::marks::{Mark, MarkComparison, UsedDecisions};
 use crate::model::readers::Readers;
-use crate::model::state::{DecidedBy, Resolved};
+use crate::model::state::{DecidedBy, ResolvedTag};
 pub use images::StockImages;
 
 /// The bundles of the drop folder at one moment.
@@ -42,7 +42,7 @@ pub struct StockBundle {
     /// SHA-256 over what it decides.
     pub identity: Digest,
     /// What the mark of its stream says of it: whether it may decide.
-    pub standing: Standing,
+    pub standing: MarkComparison,
     /// Its number in the stream.
     pub sequence: u64,
     /// Digest of its manifest, which names it.
@@ -107,7 +107,7 @@ impl StockBundle {
     /// Whether it may decide what a tag stands for. One whose media are away does not: a person may have taken it out because
     /// it is bad, or removed the key that it was signed with, and its decision would raise the mark again. (T-251)
     pub fn can_decide(&self) -> bool {
-        self.standing == Standing::Current && self.ready && self.present
+        self.standing == MarkComparison::Current && self.ready && self.present
     }
 
     /// Orders bundles of all streams from the oldest to the newest.
@@ -144,7 +144,7 @@ impl BundleInventory {
             Some((bundle, image))
         });
         held.max_by_key(|(bundle, image)| {
-            let can_decide = bundle.standing == Standing::Current;
+            let can_decide = bundle.standing == MarkComparison::Current;
             (bundle.present && bundle.ready, !image.partial, can_decide, bundle.age())
         })
     }
@@ -194,9 +194,9 @@ impl BundleInventory {
         &self,
         namespace: &str,
         reference: &Reference,
-        held: Option<&Resolved>,
+        held: Option<&ResolvedTag>,
     ) -> TagResolution<'_> {
-        self.resolve_decided(namespace, reference, held.and_then(Resolved::decision))
+        self.resolve_decided(namespace, reference, held.and_then(ResolvedTag::decision))
     }
 
     /// As [`Self::resolve`], where `held` is what a bundle decided so far.
@@ -234,7 +234,7 @@ impl BundleInventory {
     /// Bundles that answer what a reference without a digest stands for, and must not decide it any more.
     pub fn superseded(&self, reference: &Reference) -> impl Iterator<Item = &StockBundle> {
         let lists = |bundle: &&StockBundle| bundle.images.named(reference).next().is_some();
-        let superseded = |bundle: &&StockBundle| matches!(bundle.standing, Standing::Superseded { .. });
+        let superseded = |bundle: &&StockBundle| matches!(bundle.standing, MarkComparison::Superseded { .. });
         self.bundles.iter().filter(superseded).filter(lists)
     }
 }
@@ -270,8 +270,8 @@ impl TagAnswer<'_> {
     }
 
     /// The answer to keep; `None` where `used` is about another bundle.
-    pub fn resolved(&self, used: &UsedDecisions, at: Timestamp) -> Option<Resolved> {
-        used.covers(&self.bundle.stream, &self.bundle.mark()).then(|| Resolved {
+    pub fn resolved(&self, used: &UsedDecisions, at: Timestamp) -> Option<ResolvedTag> {
+        used.covers(&self.bundle.stream, &self.bundle.mark()).then(|| ResolvedTag {
             digest: self.digest,
             at,
             decided_by: Some(self.decided_by()),

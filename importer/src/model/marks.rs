@@ -29,7 +29,7 @@ pub struct Mark {
 
 /// What the mark of its stream says of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum MarkComparison {
     /// It is at or above the mark: it may decide.
     Current,
     /// A bundle with a higher sequence was used.
@@ -98,20 +98,20 @@ impl Marks {
     }
 
     /// What the mark of `stream` says of `bundle`. The comparison is [`krs_core::bundle::follows`].
-    pub fn standing(&self, stream: &StreamName, bundle: &Mark) -> Standing {
+    pub fn standing(&self, stream: &StreamName, bundle: &Mark) -> MarkComparison {
         use krs_core::bundle::{Freshness, RollbackError, follows};
         let mark = match self.0.get(stream) {
-            None => return Standing::Current,
-            Some(Err(detail)) => return Standing::Unknown { detail: detail.clone() },
+            None => return MarkComparison::Current,
+            Some(Err(detail)) => return MarkComparison::Unknown { detail: detail.clone() },
             Some(Ok(mark)) => mark,
         };
         let accepted = HighWaterMark { sequence: mark.sequence, identity: Some(mark.identity) };
         let freshness = Freshness { accepted: Some(accepted), ..Freshness::default() };
         match follows(stream, bundle.sequence, bundle.identity, &freshness) {
-            Ok(()) => Standing::Current,
-            Err(RollbackError::Reused { expected, .. }) => Standing::Reused { expected },
+            Ok(()) => MarkComparison::Current,
+            Err(RollbackError::Reused { expected, .. }) => MarkComparison::Reused { expected },
             Err(RollbackError::Older { .. } | RollbackError::Stream { .. }) => {
-                Standing::Superseded { by: mark.sequence }
+                MarkComparison::Superseded { by: mark.sequence }
             }
         }
     }
@@ -144,11 +144,11 @@ mod tests {
         let data = BTreeMap::from([("prod".to_owned(), serde_json::json!(mark(7, "seven")).to_string())]);
         let marks = Marks::parse(&data);
         let standing = |sequence, identity: &str| marks.standing(&prod, &mark(sequence, identity));
-        assert_eq!(standing(8, "any"), Standing::Current);
-        assert_eq!(standing(7, "seven"), Standing::Current);
-        assert_eq!(standing(7, "other"), Standing::Reused { expected: Digest::of(b"seven") });
-        assert_eq!(standing(6, "seven"), Standing::Superseded { by: 7 });
-        assert_eq!(marks.standing(&"test".parse().unwrap(), &mark(1, "x")), Standing::Current);
+        assert_eq!(standing(8, "any"), MarkComparison::Current);
+        assert_eq!(standing(7, "seven"), MarkComparison::Current);
+        assert_eq!(standing(7, "other"), MarkComparison::Reused { expected: Digest::of(b"seven") });
+        assert_eq!(standing(6, "seven"), MarkComparison::Superseded { by: 7 });
+        assert_eq!(marks.standing(&"test".parse().unwrap(), &mark(1, "x")), MarkComparison::Current);
         assert!(marks.has_reached(&prod, 7) && !marks.has_reached(&prod, 8));
     }
 
@@ -159,8 +159,8 @@ mod tests {
         let marks =
             Marks::parse(&data.into_iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect());
         let standing = |stream: &str| marks.standing(&stream.parse().unwrap(), &mark(9, "nine"));
-        assert_eq!(standing("prod"), Standing::Current);
-        assert!(matches!(standing("test"), Standing::Unknown { .. }));
+        assert_eq!(standing("prod"), MarkComparison::Current);
+        assert!(matches!(standing("test"), MarkComparison::Unknown { .. }));
         assert!(!marks.has_reached(&"test".parse().unwrap(), 0));
         assert_eq!(marks.iter().count(), 1);
     }

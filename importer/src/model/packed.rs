@@ -13,12 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A value as compressed JSON. Equal values are equally packed.
-pub(crate) struct Packed<T> {
+pub(crate) struct CompressedJson<T> {
     deflated: Box<[u8]>,
     value: PhantomData<fn() -> T>,
 }
 
-impl<T: Serialize + DeserializeOwned> Packed<T> {
+impl<T: Serialize + DeserializeOwned> CompressedJson<T> {
     /// Packs a value.
     ///
     /// # Errors
@@ -42,13 +42,13 @@ impl<T: Serialize + DeserializeOwned> Packed<T> {
     }
 }
 
-impl<T> PartialEq for Packed<T> {
+impl<T> PartialEq for CompressedJson<T> {
     fn eq(&self, other: &Self) -> bool {
         self.deflated == other.deflated
     }
 }
 
-impl<T> fmt::Debug for Packed<T> {
+impl<T> fmt::Debug for CompressedJson<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Packed({} bytes)", self.deflated.len())
     }
@@ -67,11 +67,11 @@ mod tests {
             format!("registry.example.com/team/component-{n}:1.{n}.0@{digest}")
         };
         let images = (0..1000).map(image).collect::<Vec<_>>();
-        let packed = Packed::new(&images).unwrap();
+        let packed = CompressedJson::new(&images).unwrap();
         let text = images.iter().map(String::len).sum::<usize>();
         assert!(packed.deflated.len() * 2 < text, "{} of {text} bytes", packed.deflated.len());
         assert_eq!(packed.get().unwrap(), images);
-        assert_eq!(packed, Packed::new(&images).unwrap());
-        assert_ne!(packed, Packed::new(&images[1..].to_vec()).unwrap());
+        assert_eq!(packed, CompressedJson::new(&images).unwrap());
+        assert_ne!(packed, CompressedJson::new(&images[1..].to_vec()).unwrap());
     }
 }

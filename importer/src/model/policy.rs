@@ -11,7 +11,7 @@ use crate::model::config::{AllowedDestination, DestinationTlsPolicy};
 
 /// A list of registries: `host[:port][/prefix]`, where `*.` in front of a host stands for one or more labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allowed(Vec<Pattern>);
+pub struct AllowList(Vec<Pattern>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
@@ -21,7 +21,7 @@ struct Pattern {
     prefix: Option<RepositoryName>,
 }
 
-impl Allowed {
+impl AllowList {
     /// Reads the list.
     ///
     /// # Errors
@@ -173,8 +173,8 @@ mod tests {
             "an empty list allows nothing"
         );
         let (registry, repository) = ("quay.io".parse().unwrap(), "team/app".parse().unwrap());
-        assert!(!Allowed::default().source(&registry, &repository), "an empty list allows nothing");
-        assert!(Allowed::parse(&["quay.io/team".to_owned()]).unwrap().source(&registry, &repository));
+        assert!(!AllowList::default().source(&registry, &repository), "an empty list allows nothing");
+        assert!(AllowList::parse(&["quay.io/team".to_owned()]).unwrap().source(&registry, &repository));
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn entries_that_are_no_registry_are_named() {
         for entry in ["https://edge.local", "", "*", "EDGE:x:y"] {
-            assert!(Allowed::parse(&[entry.to_owned()]).is_err(), "{entry}");
+            assert!(AllowList::parse(&[entry.to_owned()]).is_err(), "{entry}");
         }
     }
 

@@ -10,7 +10,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::Reference;
 
-use crate::model::state::{DecidedBy, Resolved};
+use crate::model::state::{DecidedBy, ResolvedTag};
 
 /// Every set by namespace and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,14 +57,14 @@ pub struct ListedImages {
     /// a line feed.
     names: Box<[u8]>,
     /// What each stands for.
-    digests: Box<[(Option<Digest>, Decided)]>,
+    digests: Box<[(Option<Digest>, Decider)]>,
     /// The bundles that decided that.
     decided_by: Box<[DecidedBy]>,
 }
 
 /// Who decided what a reference stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decided {
+enum Decider {
     /// The reference itself, which has a digest.
     Pinned,
     /// A bundle, by its position.
@@ -89,10 +89,10 @@ impl FromIterator<(Reference, Option<Digest>)> for ListedImages {
     }
 }
 
-impl FromIterator<(Reference, Option<Resolved>)> for ListedImages {
-    fn from_iter<T: IntoIterator<Item = (Reference, Option<Resolved>)>>(images: T) -> Self {
+impl FromIterator<(Reference, Option<ResolvedTag>)> for ListedImages {
+    fn from_iter<T: IntoIterator<Item = (Reference, Option<ResolvedTag>)>>(images: T) -> Self {
         Self::new(images.into_iter().map(|(reference, resolved)| match resolved {
-            Some(Resolved { digest, decided_by, .. }) => (reference, Some(digest), decided_by),
+            Some(ResolvedTag { digest, decided_by, .. }) => (reference, Some(digest), decided_by),
             None => (reference, None, None),
         }))
     }
@@ -111,9 +111,9 @@ impl ListedImages {
             names.extend(name.bytes().skip(shared));
             names.push(b'\n');
             let decided = match (pinned, by) {
-                (Some(_), _) => Decided::Pinned,
-                (None, None) => Decided::Unknown,
-                (None, Some(by)) => Decided::By(*positions.entry(by).or_insert_with_key(|by| {
+                (Some(_), _) => Decider::Pinned,
+                (None, None) => Decider::Unknown,
+                (None, Some(by)) => Decider::By(*positions.entry(by).or_insert_with_key(|by| {
                     decided_by.push(by.clone());
                     u32::try_from(decided_by.len() - 1).unwrap_or(u32::MAX)
                 })),
@@ -129,8 +129,8 @@ impl ListedImages {
         let tags = self.iter().zip(&self.digests).filter(|(image, _)| !image.is_pinned);
         tags.filter_map(|(image, (digest, decided))| {
             let by = match decided {
-                Decided::By(position) => self.decided_by.get(usize::try_from(*position).ok()?),
-                Decided::Pinned | Decided::Unknown => None,
+                Decider::By(position) => self.decided_by.get(usize::try_from(*position).ok()?),
+                Decider::Pinned | Decider::Unknown => None,
             };
             Some((image.reference()?, digest.zip(by)))
         })
@@ -145,7 +145,7 @@ impl ListedImages {
         images.map(|(name, (digest, decided))| ListedImage {
             name,
             digest: *digest,
-            is_pinned: *decided == Decided::Pinned,
+            is_pinned: *decided == Decider::Pinned,
         })
     }
 
@@ -159,7 +159,7 @@ impl ListedImages {
         let name = Reference { digest: None, ..reference.clone() }.to_string();
         let mut names = SharedNames { rest: &self.names, last: Vec::new() };
         self.digests.iter().any(|(digest, decided)| {
-            let pinned = digest.filter(|_| *decided == Decided::Pinned);
+            let pinned = digest.filter(|_| *decided == Decider::Pinned);
             names.advance() == Some(name.as_bytes()) && pinned == reference.digest
         })
     }
@@ -260,7 +260,7 @@ mod tests {
         let at = jiff::Timestamp::UNIX_EPOCH;
         let by = |sequence| DecidedBy { stream: "site".parse().unwrap(), sequence, created_at: at };
         let digest = |n: u64| Digest::of(&n.to_le_bytes());
-        let decided = |n, decided_by| Some(Resolved { digest: digest(n), at, decided_by });
+        let decided = |n, decided_by| Some(ResolvedTag { digest: digest(n), at, decided_by });
         let images = [
             (format!("example.com/a:1@{}", digest(0)), None),
             ("example.com/b:1".to_owned(), decided(1, Some(by(7)))),

@@ -22,7 +22,7 @@ pub struct SetState {
     /// Targets whose last attempt failed.
     pub attempts: BTreeMap<TargetKey, Attempt>,
     /// What references without a digest stood for when they were last resolved online, by reference.
-    pub resolved: BTreeMap<String, Resolved>,
+    pub resolved: BTreeMap<String, ResolvedTag>,
     /// Versions of the Secrets and ConfigMaps that the set names, when they were last read.
     pub versions: BTreeMap<String, String>,
     /// The bundle that images were last copied from.
@@ -103,7 +103,7 @@ pub struct Attempt {
 /// A tag and what it named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Resolved {
+pub struct ResolvedTag {
     /// The digest that the reference stood for.
     pub digest: Digest,
     /// When it was asked for.
@@ -113,7 +113,7 @@ pub struct Resolved {
     pub decided_by: Option<DecidedBy>,
 }
 
-impl Resolved {
+impl ResolvedTag {
     /// What a bundle decided.
     pub(crate) fn decision(&self) -> Option<(Digest, &DecidedBy)> {
         Some((self.digest, self.decided_by.as_ref()?))

@@ -32,9 +32,9 @@ impl BlobSink for Buffer {
     }
 }
 
-struct Buffered(Vec<u8>);
+struct BufferedContent(Vec<u8>);
 
-impl BlobSource for Buffered {
+impl BlobSource for BufferedContent {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
         let length = rest.len().min(buf.len());
@@ -62,7 +62,7 @@ pub(super) async fn copy(
         edge.mount_blob(&blob.digest, None).await.map_err(at_edge)?;
         let buffer = read(source, role, blob, MAX_BLOB).await?;
         if buffer.keep {
-            let held = Arc::new(Buffered(buffer.bytes));
+            let held = Arc::new(BufferedContent(buffer.bytes));
             edge.push_blob(&blob.digest, blob.size, held, None).await.map_err(at_edge)?;
         } else {
             relay(source, role, edge, blob).await?;
@@ -99,7 +99,7 @@ pub(super) async fn fetch(
 
 /// Sends a blob whose content is here.
 pub(super) async fn send(edge: &Repository, blob: &Descriptor, bytes: Vec<u8>) -> Result<(), Failure> {
-    let pushed = edge.push_blob(&blob.digest, blob.size, Arc::new(Buffered(bytes)), None).await;
+    let pushed = edge.push_blob(&blob.digest, blob.size, Arc::new(BufferedContent(bytes)), None).await;
     pushed.map(drop).map_err(|error| Failure::registry(EndpointRole::Destination, &error))
 }
 

@@ -36,7 +36,7 @@ pub(super) struct RegistryEndpoint<'a> {
 
 /// What skopeo is told about one side.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct EndpointFiles {
     pub(super) auth_file: Utf8PathBuf,
     pub(super) cert_dir: Utf8PathBuf,
     pub(super) verify: bool,
@@ -131,7 +131,7 @@ impl<'a> RegistryEndpoint<'a> {
     }
 
     /// Writes credentials and certificates for one skopeo process.
-    pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
+    pub(super) fn prepare(&self) -> Result<EndpointFiles, Failure> {
         let credentials = self.credentials()?;
         let folder = match self.role {
             EndpointRole::Destination => self.paths.work.join("destination"),
@@ -160,6 +160,6 @@ impl<'a> RegistryEndpoint<'a> {
             credentials.auth_file(&self.registry).map_err(|error| Failure::credentials(self.role, &error))?;
         let logins = logins.unwrap_or_else(|| Secret::new(r#"{"auths":{}}"#));
         write(&auth_file, logins.expose().as_bytes())?;
-        Ok(Prepared { auth_file, cert_dir, verify: !self.plain_http && !self.insecure })
+        Ok(EndpointFiles { auth_file, cert_dir, verify: !self.plain_http && !self.insecure })
     }
 }

@@ -2,7 +2,7 @@
 //! The chart's schema and the program agree on every value: what one takes, the other takes too. (T-141)
 
 use krs_importer::model::config::Config;
-use krs_importer::model::policy::{Allowed, Destinations};
+use krs_importer::model::policy::{AllowList, Destinations};
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -100,7 +100,7 @@ fn program_takes(path: &str, value: &str) -> bool {
     }
     let Ok(config) = Config::parse(&config.to_string()) else { return false };
     Destinations::parse(&config.allowed_destinations).is_ok()
-        && Allowed::parse(&config.online.allowed_sources).is_ok()
+        && AllowList::parse(&config.online.allowed_sources).is_ok()
 }
 
 #[test]

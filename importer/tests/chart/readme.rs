@@ -67,7 +67,7 @@ fn readme() -> String {
          # {}\n\n{} Version {}, for Kubernetes {}.\n\n\
          - [Install](../../docs/install.md), [upgrade](../../docs/upgrade.md), [uninstall](../../docs/uninstall.md)\n\
          - [Permissions, ports, metrics](../../docs/reference/importer.md)\n\n\
-         `helm test` asks the importer for its health, and its registry.\n\n## Values\n\n{}",
+         `helm test` queries the health endpoint of the importer, and its registry.\n\n## Values\n\n{}",
         text("name"),
         text("description"),
         text("version"),

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_importer::model::config::Config;
-use krs_importer::model::policy::{Allowed, Destinations};
+use krs_importer::model::policy::{AllowList, Destinations};
 use krs_testing::tools;
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ fn the_importer_understands_the_configuration_that_the_chart_writes() {
         let objects = template(&values, &[]).unwrap();
         let config = config(&objects);
         Destinations::parse(&config.allowed_destinations).unwrap();
-        Allowed::parse(&config.online.allowed_sources).unwrap();
+        AllowList::parse(&config.online.allowed_sources).unwrap();
         assert_eq!(config.namespace, "krs-system");
         let service = one(&objects, "Service")["metadata"]["name"].as_str().unwrap();
         assert_eq!(config.registry.host.as_str(), format!("{service}.krs-system.svc:5443"));

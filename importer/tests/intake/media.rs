@@ -10,14 +10,14 @@ use krs_importer::adapters::high_water_marks::{HighWaterMarks, MarkError};
 use krs_importer::model::bundle_inventory::{BundleInventory, TagResolution};
 use krs_importer::model::marks::Mark;
 use krs_importer::model::required_images::{MissingImage, SetDemand};
-use krs_importer::model::state::Resolved;
+use krs_importer::model::state::ResolvedTag;
 
 use crate::api::Trouble;
 use crate::world::{Running, World, is};
 use crate::{COMPLETE, SAFE};
 
 /// What a set does with a tag: uses the decision of a bundle, if there is a new one.
-async fn resolve(intake: &Running, stock: &BundleInventory, tag: &Reference, held: &mut Option<Resolved>) {
+async fn resolve(intake: &Running, stock: &BundleInventory, tag: &Reference, held: &mut Option<ResolvedTag>) {
     let TagResolution::New(answer) = stock.resolve("apps", tag, held.as_ref()) else { return };
     let bundle = answer.bundle();
     if let Ok(used) = intake.marks.raise(&bundle.stream, &bundle.mark()).await {
@@ -43,7 +43,7 @@ async fn t27_t158_the_older_of_two_bundles_decides_nothing_once_the_newer_one_is
     resolve(&intake, &both, &tag, &mut held).await;
     assert_eq!(held.as_ref().unwrap().digest, new.digest);
     assert_eq!(mark(&world), Some(118), "durable before the decision is used, long before the import");
-    let needs = |held: &Resolved| SetDemand {
+    let needs = |held: &ResolvedTag| SetDemand {
         images: [(tag.clone(), Some(held.clone()))].into_iter().collect(),
         follows_bundles: true,
         ..SetDemand::default()
@@ -333,7 +333,7 @@ async fn t251_a_bundle_that_was_taken_out_half_imported_raises_no_mark_again() {
             stock
                 .bundles
                 .iter()
-                .all(|bundle| bundle.standing == krs_importer::model::marks::Standing::Current)
+                .all(|bundle| bundle.standing == krs_importer::model::marks::MarkComparison::Current)
         };
         let stock = intake.stock(|stock| stock.bundles.len() == 2 && is_newest(stock)).await;
         resolve(&intake, &stock, &tag, &mut held).await;

@@ -5,7 +5,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
 use krs_core::sync::plan::PlanOptions;
 use krs_importer::model::bundle_inventory::TagResolution;
-use krs_importer::model::marks::{Mark, Standing};
+use krs_importer::model::marks::{Mark, MarkComparison};
 
 use crate::SAFE;
 use crate::world::{World, is, numbered};
@@ -24,7 +24,7 @@ async fn t27_an_older_bundle_that_is_inserted_later_decides_nothing_and_holds_no
 
     let old = world.drop_moved("prod-4.krs.tar", 4).await;
     let stock = intake.stock(|stock| stock.bundles.len() == 1).await;
-    assert_eq!(stock.bundles[0].standing, Standing::Superseded { by: 5 });
+    assert_eq!(stock.bundles[0].standing, MarkComparison::Superseded { by: 5 });
     assert_eq!(stock.resolve("apps", &tag, None), TagResolution::Unanswered);
     assert!(stock.find("apps", &old.digest, &[]).is_some(), "a set that names it by digest gets it");
     let status = world.condition("prod-4", "Superseded", "True", "NewerUsed").await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use krs_core::registry::DenyList;
 use krs_importer::app::reconcile::Reconciler;
-use krs_importer::model::marks::Standing;
+use krs_importer::model::marks::MarkComparison;
 use krs_testing::registry::Auth;
 use serde_json::{Value, json};
 
@@ -142,7 +142,7 @@ async fn t130_a_set_whose_secret_the_importer_may_not_read_holds_no_media() {
 #[tokio::test]
 async fn t27_a_set_that_waits_takes_nothing_from_an_older_bundle_and_says_which_it_waits_for() {
     let mut world = site();
-    world.standing = Standing::Superseded { by: 5 };
+    world.standing = MarkComparison::Superseded { by: 5 };
     world.plug_in();
     world.set("waits", &[0], |set| set["spec"]["images"][0]["image"] = json!(world.tag(0)));
     world.images[1].push_to(&world.edge, "shop/app1", Some("1"));

@@ -18,8 +18,8 @@ use krs_importer::adapters::stored::StoredSet;
 use krs_importer::app::reconcile::{Context, ReconcileError, Reconciler, reconcile};
 use krs_importer::model::bundle_inventory::{BundleInventory, StockBundle, StockImage};
 use krs_importer::model::config::{AllowedDestination, Config};
-use krs_importer::model::marks::Standing;
-use krs_importer::model::policy::{Allowed, Destinations};
+use krs_importer::model::marks::MarkComparison;
+use krs_importer::model::policy::{AllowList, Destinations};
 use krs_importer::model::readers::Readers;
 use krs_importer::model::required_images::RequiredImages;
 use krs_importer::model::task::CopyTask;
@@ -48,7 +48,7 @@ pub(crate) struct World {
     /// Whether the sets of the drive name the images by tags alone.
     pub(crate) bare: bool,
     /// What the mark of its stream says of the drive.
-    pub(crate) standing: Standing,
+    pub(crate) standing: MarkComparison,
     /// Namespace of the importer.
     pub(crate) namespace: String,
     /// Its Lease; none: it is not asked for.
@@ -85,7 +85,7 @@ impl World {
             readers: Readers::Any,
             shared: false,
             bare: false,
-            standing: Standing::Current,
+            standing: MarkComparison::Current,
             clock: Arc::new(Mutex::new("2026-01-01T00:00:01Z".parse().unwrap())),
             stock: watch::channel(Arc::default()).0,
             demand: watch::channel(Arc::default()).0,
@@ -209,7 +209,7 @@ impl World {
         let importer = Reconciler::new(Context {
             client: client.clone(),
             destinations: Destinations::parse(&self.allowed).unwrap().with_tls(config.destination_tls),
-            sources: Allowed::parse(&config.online.allowed_sources).unwrap(),
+            sources: AllowList::parse(&config.online.allowed_sources).unwrap(),
             config: Arc::new(config),
             events: Events::new(client.clone(), Some("krs-importer-0".to_owned())),
             metrics: self.metrics.clone(),

@@ -17,7 +17,7 @@ use std::time::Duration;
 use api::FakeApi;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{Destination, Reference};
-use krs_importer::model::state::{DecidedBy, Resolved, SetState};
+use krs_importer::model::state::{DecidedBy, ResolvedTag, SetState};
 use krs_importer::model::target::targets;
 use program::Running;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ fn put(api: &FakeApi, n: usize, images: usize, now: jiff::Timestamp) {
     let destination = "edge.example.com:5000".parse::<Destination>().unwrap();
     let by = DecidedBy { stream: "site".parse().unwrap(), sequence: 117, created_at: now };
     let resolved = (0..images).filter(|_| !is_pinned).map(|m| {
-        let decided = Resolved { digest: digest(m), at: now, decided_by: Some(by.clone()) };
+        let decided = ResolvedTag { digest: digest(m), at: now, decided_by: Some(by.clone()) };
         (tag(m), decided)
     });
     let resolved = resolved.collect::<BTreeMap<_, _>>();

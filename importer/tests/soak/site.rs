@@ -24,7 +24,7 @@ use krs_importer::app::reconcile::{Context, Reconciler};
 use krs_importer::model::bundle_inventory::BundleInventory;
 use krs_importer::model::clock::Clock;
 use krs_importer::model::config::Config;
-use krs_importer::model::policy::{Allowed, Destinations};
+use krs_importer::model::policy::{AllowList, Destinations};
 use krs_importer::model::required_images::RequiredImages;
 use krs_testing::registry::{Options, Registry};
 use serde_json::{Value, json};
@@ -189,7 +189,7 @@ impl Site {
         let importer = Reconciler::new(Context {
             client,
             destinations: Destinations::parse(&config.allowed_destinations).unwrap(),
-            sources: Allowed::parse(&config.online.allowed_sources).unwrap(),
+            sources: AllowList::parse(&config.online.allowed_sources).unwrap(),
             config,
             events,
             metrics,

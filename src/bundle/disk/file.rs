@@ -21,14 +21,14 @@ pub(in crate::bundle) use crate::files::{open, read_at, special};
 pub(in crate::bundle) struct Handle {
     path: Utf8PathBuf,
     size: u64,
-    open: Mutex<Option<Open>>,
+    open: Mutex<Option<OpenFile>>,
     /// How many readers are opening it. A file system that does not answer may block them indefinitely, so they do not hold the
     /// lock.
     opening: AtomicUsize,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     file: Arc<File>,
     used: Instant,
 }
@@ -36,11 +36,11 @@ struct Open {
 impl Handle {
     /// Of a regular file that is open already.
     pub(in crate::bundle) fn new(path: Utf8PathBuf, file: File, size: u64) -> Self {
-        let open = Open { file: Arc::new(file), used: Instant::now() };
+        let open = OpenFile { file: Arc::new(file), used: Instant::now() };
         Self { path, size, open: Mutex::new(Some(open)), opening: AtomicUsize::new(0) }
     }
 
-    fn state(&self) -> MutexGuard<'_, Option<Open>> {
+    fn state(&self) -> MutexGuard<'_, Option<OpenFile>> {
         self.open.lock()
     }
 
@@ -76,7 +76,7 @@ impl Handle {
         self.opening.fetch_sub(1, Ordering::AcqRel);
         let file = opened?;
         // Another thread may have opened it meanwhile.
-        let open = state.get_or_insert_with(|| Open { file: Arc::new(file), used: Instant::now() });
+        let open = state.get_or_insert_with(|| OpenFile { file: Arc::new(file), used: Instant::now() });
         Ok(Arc::clone(&open.file))
     }
 
@@ -97,7 +97,7 @@ impl Handle {
     /// Closes the file if nothing has read it for `idle`. Returns whether it is closed now.
     pub(in crate::bundle) fn close_if_idle(&self, idle: Duration) -> bool {
         let mut state = self.state();
-        let idle = |open: &Open| Arc::strong_count(&open.file) == 1 && open.used.elapsed() >= idle;
+        let idle = |open: &OpenFile| Arc::strong_count(&open.file) == 1 && open.used.elapsed() >= idle;
         if state.as_ref().is_some_and(idle) {
             *state = None;
         }

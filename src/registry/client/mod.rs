@@ -15,7 +15,7 @@ use crate::oci::reference::{RegistryHost, RepositoryName};
 use crate::registry::auth::context::Scope;
 use crate::registry::client::options::ClientOptions;
 use crate::registry::client::repository::Repository;
-use crate::registry::client::shared::Shared;
+use crate::registry::client::shared::ClientState;
 use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
 use crate::registry::limits::importance::Importance;
@@ -43,7 +43,7 @@ pub struct Statistics {
 /// Reaches registries. Cheap to clone; all clones share connections, tokens and budgets.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pub(in crate::registry) shared: Arc<Shared>,
+    pub(in crate::registry) shared: Arc<ClientState>,
 }
 
 impl Client {
@@ -57,7 +57,7 @@ impl Client {
     }
 
     fn with_limits(options: ClientOptions, limits: RunLimits) -> Result<Self, RegistryError> {
-        Ok(Self { shared: Arc::new(Shared::new(options, limits)?) })
+        Ok(Self { shared: Arc::new(ClientState::new(options, limits)?) })
     }
 
     pub(in crate::registry) fn options(&self) -> &ClientOptions {

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::oci::reference::{RegistryHost, RepositoryName};
 use crate::registry::auth::context::{RequestContext, Scope};
-use crate::registry::client::shared::Shared;
+use crate::registry::client::shared::ClientState;
 use crate::registry::failure::outcome::Failure;
 use crate::registry::limits::importance::Importance;
 use crate::registry::limits::lane::Lane;
@@ -18,7 +18,7 @@ use crate::registry::transport::operation::Operation;
 /// One repository of a registry. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Repository {
-    pub(in crate::registry) shared: Arc<Shared>,
+    pub(in crate::registry) shared: Arc<ClientState>,
     registry: RegistryHost,
     name: RepositoryName,
     lane: Lane,
@@ -28,7 +28,7 @@ pub struct Repository {
 impl Repository {
     /// A repository of a registry, for required requests.
     pub(in crate::registry) fn new(
-        shared: &Arc<Shared>,
+        shared: &Arc<ClientState>,
         registry: &RegistryHost,
         name: &RepositoryName,
     ) -> Self {

@@ -30,7 +30,7 @@ pub(in crate::registry) struct AbandonedUpload {
 }
 
 /// What all clones of a client share.
-pub(in crate::registry) struct Shared {
+pub(in crate::registry) struct ClientState {
     pub(in crate::registry) options: ClientOptions,
     pub(in crate::registry) limits: RunLimits,
     pub(in crate::registry) retries: Retries,
@@ -40,13 +40,13 @@ pub(in crate::registry) struct Shared {
     abandoned: Mutex<Vec<AbandonedUpload>>,
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for ClientState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl ClientState {
     /// # Errors
     /// A CA or a client certificate that cannot be used.
     pub(in crate::registry) fn new(options: ClientOptions, limits: RunLimits) -> Result<Self, RegistryError> {

@@ -26,7 +26,7 @@ const MAX_DEPTH: usize = 32;
 
 /// The files that ignore files exclude below the folders of a call.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::set) struct Ignored {
+pub(in crate::set) struct IgnoredFiles {
     /// YAML and JSON files that contain a set, sorted.
     pub(in crate::set) sets: Vec<PathBuf>,
     /// All YAML and JSON files that are excluded.
@@ -34,7 +34,7 @@ pub(in crate::set) struct Ignored {
 }
 
 /// Finds YAML and JSON files below `folders` that are not among the files that were `read`.
-pub(in crate::set) fn ignored(read: &HashSet<PathBuf>, folders: &[PathBuf]) -> Ignored {
+pub(in crate::set) fn ignored(read: &HashSet<PathBuf>, folders: &[PathBuf]) -> IgnoredFiles {
     let walk = |folder: &PathBuf| {
         WalkBuilder::new(folder)
             .standard_filters(false)
@@ -52,7 +52,7 @@ pub(in crate::set) fn ignored(read: &HashSet<PathBuf>, folders: &[PathBuf]) -> I
     found.sort();
     found.dedup();
     let sets = found.iter().take(MAX_READ).filter(|path| holds_set(path)).take(MAX_LISTED);
-    Ignored { sets: sets.cloned().collect(), files: found.len() }
+    IgnoredFiles { sets: sets.cloned().collect(), files: found.len() }
 }
 
 fn holds_set(path: &Path) -> bool {

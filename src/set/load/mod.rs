@@ -15,7 +15,7 @@ use camino::Utf8PathBuf;
 
 use self::advice::Advice;
 use self::compare::{Comparison, Relation};
-use self::ignored::{Ignored, Rules, ignored};
+use self::ignored::{IgnoredFiles, Rules, ignored};
 use self::no_sets::{NoSets, no_sets_error};
 use self::unread_settings::{UNREAD_SETTINGS, above, is_unread};
 use super::files::names::Names;
@@ -412,7 +412,7 @@ impl Loader {
     /// Names the sets that ignore files exclude, and counts all files that they exclude.
     fn name_ignored(&mut self) -> usize {
         let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
-        let Ignored { sets, files } = ignored(&self.visited, &folders);
+        let IgnoredFiles { sets, files } = ignored(&self.visited, &folders);
         let mut rules = Rules::default();
         for path in sets {
             let root = folders.iter().find(|folder| path.starts_with(folder));

@@ -84,7 +84,7 @@ impl<'a> Expander<'a> {
             bytes_left: MAX_BYTES - self.bytes_written,
         };
         let done = writer
-            .node(&mut rest, NodeContext { indent: 0, depth: 0, preceding: Preceding::Nothing, line: 0 });
+            .node(&mut rest, NodeContext { indent: 0, depth: 0, preceding: LinePrefix::Nothing, line: 0 });
         let Writer { text, lines, events_left, .. } = writer;
         self.events_written = MAX_EVENTS - events_left;
         self.bytes_written = (self.bytes_written + text.len()).min(MAX_BYTES);
@@ -94,7 +94,7 @@ impl<'a> Expander<'a> {
 
 /// What precedes a node on its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Preceding {
+enum LinePrefix {
     Nothing,
     Key,
     Dash,
@@ -104,7 +104,7 @@ enum Preceding {
 struct NodeContext {
     indent: usize,
     depth: usize,
-    preceding: Preceding,
+    preceding: LinePrefix,
     /// Line of the key before it.
     line: u64,
 }
@@ -144,7 +144,7 @@ impl<'a> Writer<'a> {
                 self.node(&mut node, NodeContext { depth: context.depth + 1, ..context })
             }
             Event::Scalar(value, style, _, tag) => {
-                let blank = if context.preceding == Preceding::Nothing
+                let blank = if context.preceding == LinePrefix::Nothing
                     || value.is_empty() && *style == ScalarStyle::Plain
                 {
                     ""
@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
         while !matches!(self.peek(rest)?.0, Event::MappingEnd) {
             let line = self.peek(rest)?.1;
             let (key, style, tag) = self.key(rest)?;
-            if !first || context.preceding != Preceding::Dash {
+            if !first || context.preceding != LinePrefix::Dash {
                 self.text.push_str(&" ".repeat(context.indent));
             }
             first = false;
@@ -183,7 +183,7 @@ impl<'a> Writer<'a> {
                 NodeContext {
                     indent: context.indent + 2,
                     depth: context.depth + 1,
-                    preceding: Preceding::Key,
+                    preceding: LinePrefix::Key,
                     line,
                 },
             )?;
@@ -216,7 +216,7 @@ impl<'a> Writer<'a> {
         let mut first = true;
         self.begin(context);
         while !matches!(self.peek(rest)?.0, Event::SequenceEnd) {
-            if !first || context.preceding != Preceding::Dash {
+            if !first || context.preceding != LinePrefix::Dash {
                 self.text.push_str(&" ".repeat(context.indent));
             }
             first = false;
@@ -226,7 +226,7 @@ impl<'a> Writer<'a> {
                 NodeContext {
                     indent: context.indent + 2,
                     depth: context.depth + 1,
-                    preceding: Preceding::Dash,
+                    preceding: LinePrefix::Dash,
                     line,
                 },
             )?;
@@ -238,14 +238,14 @@ impl<'a> Writer<'a> {
     /// Begins a mapping or a list: below its key, or beside its dash.
     fn begin(&mut self, context: NodeContext) {
         match context.preceding {
-            Preceding::Nothing => {}
-            Preceding::Key => self.end_line(context.line),
-            Preceding::Dash => self.text.push(' '),
+            LinePrefix::Nothing => {}
+            LinePrefix::Key => self.end_line(context.line),
+            LinePrefix::Dash => self.text.push(' '),
         }
     }
 
     fn empty(&mut self, text: &str, context: NodeContext, line: u64) -> Option<()> {
-        let blank = if context.preceding == Preceding::Nothing { "" } else { " " };
+        let blank = if context.preceding == LinePrefix::Nothing { "" } else { " " };
         self.text.push_str(&format!("{blank}{text}"));
         self.end_line(line);
         Some(())

@@ -51,7 +51,7 @@ pub(in crate::set) struct Outline {
     pub(in crate::set) items: Vec<Item>,
 }
 
-enum Open {
+enum OpenNode {
     Map { key: Option<String> },
     List,
 }
@@ -62,7 +62,7 @@ enum Open {
 /// The location of the error, and why the text is not YAML.
 pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Position, String)> {
     let mut outline = Outline::default();
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<OpenNode> = Vec::new();
     // The open item, and the items with anchors.
     let mut current = None;
     let mut owners = HashMap::new();
@@ -74,7 +74,7 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Position, String)>
                 .unwrap_or_else(|| (position(marker.line(), marker.col(), 1), explain(info)))
         })?;
         let under_items =
-            matches!(open.as_slice(), [Open::Map { key: Some(key) }, Open::List] if key == "items");
+            matches!(open.as_slice(), [OpenNode::Map { key: Some(key) }, OpenNode::List] if key == "items");
         if let Event::MappingStart(_, anchor, _)
         | Event::SequenceStart(_, anchor, _)
         | Event::Scalar(_, _, anchor, _) = event
@@ -100,13 +100,12 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Position, String)>
                     });
                     current = Some(outline.items.len() - 1);
                 }
-                open.push(Open::Map { key: None });
+                open.push(OpenNode::Map { key: None });
             }
-            Event::SequenceStart(..) => open.push(Open::List),
+            Event::SequenceStart(..) => open.push(OpenNode::List),
             Event::MappingEnd | Event::SequenceEnd => {
                 open.pop();
-                let item =
-                    matches!(open.as_slice(), [Open::Map { key: Some(key) }, Open::List] if key == "items");
+                let item = matches!(open.as_slice(), [OpenNode::Map { key: Some(key) }, OpenNode::List] if key == "items");
                 if item
                     && matches!(event, Event::MappingEnd)
                     && let Some(item) = outline.items.last_mut()
@@ -134,7 +133,7 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Position, String)>
                     }
                 }
                 match open.last_mut() {
-                    Some(Open::Map { key: key @ None }) => *key = Some(value.into_owned()),
+                    Some(OpenNode::Map { key: key @ None }) => *key = Some(value.into_owned()),
                     _ => node_ended(&mut open),
                 }
             }
@@ -154,11 +153,11 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Position, String)>
 
 /// The key whose value comes next, if it may tell the kind of the object; whether a merge key brings it, behind the
 /// object's own.
-fn header_key(open: &[Open]) -> Option<(&str, bool)> {
+fn header_key(open: &[OpenNode]) -> Option<(&str, bool)> {
     match open {
-        [Open::Map { key: Some(key) }] => Some((key, false)),
-        [Open::Map { key: Some(merge) }, Open::Map { key: Some(key) }]
-        | [Open::Map { key: Some(merge) }, Open::List, Open::Map { key: Some(key) }]
+        [OpenNode::Map { key: Some(key) }] => Some((key, false)),
+        [OpenNode::Map { key: Some(merge) }, OpenNode::Map { key: Some(key) }]
+        | [OpenNode::Map { key: Some(merge) }, OpenNode::List, OpenNode::Map { key: Some(key) }]
             if merge == "<<" =>
         {
             Some((key, true))
@@ -209,8 +208,8 @@ fn explain(message: String) -> String {
 }
 
 /// After a value its mapping waits for the next key; after a key that is no scalar, for its value.
-fn node_ended(open: &mut [Open]) {
-    if let Some(Open::Map { key }) = open.last_mut() {
+fn node_ended(open: &mut [OpenNode]) {
+    if let Some(OpenNode::Map { key }) = open.last_mut() {
         *key = match key {
             Some(_) => None,
             None => Some(String::new()),

@@ -180,12 +180,13 @@ impl Repository {
 
 fn referrer(root: &Descriptor, artifact_type: Option<String>, images: &BundledImages) -> Referrer {
     #[derive(Default, Deserialize)]
-    struct Annotated {
+    struct ManifestAnnotations {
         #[serde(default)]
         annotations: HashMap<String, String>,
     }
     let manifest = images.manifests.get(&root.digest);
-    let annotated = manifest.and_then(|manifest| serde_json::from_slice::<Annotated>(&manifest.bytes).ok());
+    let annotated =
+        manifest.and_then(|manifest| serde_json::from_slice::<ManifestAnnotations>(&manifest.bytes).ok());
     Referrer {
         annotations: annotated.unwrap_or_default().annotations,
         artifact_type,

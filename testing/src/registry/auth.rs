@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::Auth;
 use super::route::{Route, pairs};
-use super::server::{Reply, Shared, error, json_reply};
+use super::server::{Reply, ServerState, error, json_reply};
 
 /// The name by which the registry calls itself in challenges.
 const SERVICE: &str = "krs-testing";
@@ -73,7 +73,7 @@ fn needed(
 
 /// `None`: authenticated. Otherwise the 401.
 pub(crate) fn check(
-    shared: &Shared,
+    shared: &ServerState,
     method: &str,
     headers: &HeaderMap,
     route: &Route,
@@ -137,7 +137,13 @@ fn is_user(given: Option<&str>, user: &str, password: &str) -> bool {
 }
 
 /// The token server: `GET` with Basic or without, or `POST` with a form (OAuth 2).
-pub(crate) fn token(shared: &Shared, method: &str, headers: &HeaderMap, query: &str, body: &Bytes) -> Reply {
+pub(crate) fn token(
+    shared: &ServerState,
+    method: &str,
+    headers: &HeaderMap,
+    query: &str,
+    body: &Bytes,
+) -> Reply {
     let Auth::Bearer { user, password, expires_in, anonymous_pull } = &shared.options.auth else {
         return error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no token server");
     };

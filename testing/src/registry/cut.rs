@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream that carries `left` more bytes, read and written.
 #[derive(Debug)]
-pub(crate) struct Breaking<S> {
+pub(crate) struct BreakingStream<S> {
     inner: S,
     left: u64,
 }
 
-impl<S> Breaking<S> {
+impl<S> BreakingStream<S> {
     pub(crate) const fn new(inner: S, left: u64) -> Self {
         Self { inner, left }
     }
@@ -27,7 +27,7 @@ impl<S> Breaking<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Breaking<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for BreakingStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Breaking<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Breaking<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for BreakingStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

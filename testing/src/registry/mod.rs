@@ -137,7 +137,7 @@ impl Auth {
 /// A running registry. Dropping it stops the server and removes what it holds.
 #[derive(Debug)]
 pub struct Registry {
-    shared: Arc<server::Shared>,
+    shared: Arc<server::ServerState>,
     address: SocketAddr,
     client: Option<Identity>,
     stop: Option<oneshot::Sender<()>>,
@@ -185,7 +185,7 @@ impl Registry {
             let identity = authority.server_between(names, options.certificate_years);
             crate::tls::server_config(&identity, options.client_certificate.then_some(ca.as_str()))
         });
-        let shared = Arc::new(server::Shared::new(options, address, authority.map(|a| a.pem())));
+        let shared = Arc::new(server::ServerState::new(options, address, authority.map(|a| a.pem())));
         let (stop, stopped) = oneshot::channel();
         let thread = run(server::run(listener, tls, Arc::clone(&shared), stopped).boxed());
         Self { shared, address, client, stop: Some(stop), thread }

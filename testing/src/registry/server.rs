@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::auth::Tokens;
-use super::cut::Breaking;
+use super::cut::BreakingStream;
 use super::faults::Faults;
 use super::log::{Entry, Log};
 use super::route::{Route, pairs};
@@ -40,7 +40,7 @@ pub(crate) type Reply = Response<Body>;
 
 /// What all requests share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct ServerState {
     pub(crate) options: Options,
     pub(crate) state: State,
     pub(crate) log: Log,
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     address: SocketAddr,
 }
 
-impl Shared {
+impl ServerState {
     pub(crate) fn new(options: Options, address: SocketAddr, ca_pem: Option<String>) -> Self {
         let state = State::new();
         let ca_file = ca_pem.as_ref().map(|pem| {
@@ -122,7 +122,7 @@ impl Upload {
 
 /// A request, taken apart.
 pub(crate) struct Call {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ServerState>,
     pub(crate) parts: Parts,
     pub(crate) query: HashMap<String, String>,
     pub(crate) body: Upload,
@@ -141,7 +141,7 @@ impl Call {
 pub(crate) async fn run(
     listener: std::net::TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     mut stop: oneshot::Receiver<()>,
 ) {
     let listener = TcpListener::from_std(listener).unwrap();
@@ -164,9 +164,9 @@ pub(crate) async fn run(
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<tokio_rustls::TlsAcceptor>, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, tls: Option<tokio_rustls::TlsAcceptor>, shared: Arc<ServerState>) {
     let _ = stream.set_nodelay(true);
-    let stream = Breaking::new(stream, shared.options.cut_connections.unwrap_or(u64::MAX));
+    let stream = BreakingStream::new(stream, shared.options.cut_connections.unwrap_or(u64::MAX));
     match tls {
         None => serve(stream, shared).await,
         Some(tls) => {
@@ -178,13 +178,16 @@ async fn connection(stream: TcpStream, tls: Option<tokio_rustls::TlsAcceptor>, s
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, shared: Arc<Shared>) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, shared: Arc<ServerState>) {
     let service = service_fn(move |request| answer(Arc::clone(&shared), request));
     let mut server = hyper::server::conn::http1::Builder::new();
     let _ = server.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<hyper::body::Incoming>) -> Result<Reply, Cut> {
+async fn answer(
+    shared: Arc<ServerState>,
+    request: Request<hyper::body::Incoming>,
+) -> Result<Reply, Cut> {
     let (parts, body) = request.into_parts();
     let (entry, _under_way) = shared.log.add(&parts);
     let route = Route::of(parts.uri.path());

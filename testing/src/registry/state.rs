@@ -70,13 +70,13 @@ impl Content {
 
 /// Content on its way in: hashed as it comes, and moved to a file when it gets large.
 #[derive(Debug, Default)]
-pub(crate) struct Incoming {
+pub(crate) struct IncomingContent {
     buffer: Vec<u8>,
     file: Option<(File, PathBuf)>,
     hasher: Hasher,
 }
 
-impl Incoming {
+impl IncomingContent {
     pub(crate) fn len(&self) -> u64 {
         self.hasher.bytes()
     }
@@ -108,7 +108,7 @@ impl Incoming {
     }
 }
 
-impl Drop for Incoming {
+impl Drop for IncomingContent {
     fn drop(&mut self) {
         if let Some((_, path)) = &self.file {
             let _ = std::fs::remove_file(path);
@@ -157,7 +157,7 @@ pub(crate) struct Stock {
     pub(crate) blobs: HashMap<Digest, Content>,
     pub(crate) repositories: BTreeMap<String, Repository>,
     /// Running uploads by their id.
-    pub(crate) uploads: HashMap<String, Arc<tokio::sync::Mutex<Option<Incoming>>>>,
+    pub(crate) uploads: HashMap<String, Arc<tokio::sync::Mutex<Option<IncomingContent>>>>,
 }
 
 impl Stock {
@@ -229,7 +229,7 @@ impl State {
 
     /// Content that is already complete here.
     pub(crate) fn store(&self, bytes: &[u8]) -> (Digest, Content) {
-        let mut incoming = Incoming::default();
+        let mut incoming = IncomingContent::default();
         incoming.write(self, bytes).unwrap();
         incoming.finish()
     }

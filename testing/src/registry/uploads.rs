@@ -9,9 +9,9 @@ use tokio::sync::Mutex;
 
 use super::blobs::digest_invalid;
 use super::server::{Call, Cut, Reply, error, reply};
-use super::state::Incoming;
+use super::state::IncomingContent;
 
-type Session = Arc<Mutex<Option<Incoming>>>;
+type Session = Arc<Mutex<Option<IncomingContent>>>;
 
 fn unknown() -> Reply {
     error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
@@ -68,13 +68,13 @@ pub(crate) async fn start(call: &mut Call, repository: &str) -> Result<Reply, Cu
             return Ok(created(call, repository, &digest));
         }
     } else if let Some(digest) = call.query.get("digest").cloned() {
-        let session = Session::new(Mutex::new(Some(Incoming::default())));
+        let session = Session::new(Mutex::new(Some(IncomingContent::default())));
         return end(call, repository, &session, &digest).await.map(|(reply, _)| reply);
     }
     let id = format!("upload-{}", call.shared.state.number());
     let mut stock = call.shared.state.stock();
     stock.repository(repository);
-    stock.uploads.insert(id.clone(), Session::new(Mutex::new(Some(Incoming::default()))));
+    stock.uploads.insert(id.clone(), Session::new(Mutex::new(Some(IncomingContent::default()))));
     drop(stock);
     Ok(running(call, 202, repository, &id, 0))
 }
@@ -89,7 +89,7 @@ pub(crate) async fn status(call: &mut Call, repository: &str, id: &str) -> Reply
 }
 
 /// Takes the request's body into the upload.
-async fn receive(call: &mut Call, upload: &mut Incoming) -> Result<(), Cut> {
+async fn receive(call: &mut Call, upload: &mut IncomingContent) -> Result<(), Cut> {
     while let Some(bytes) = call.body.next().await {
         upload.write(&call.shared.state, &bytes?).map_err(|_| Cut)?;
     }
@@ -138,7 +138,7 @@ pub(crate) async fn put(call: &mut Call, repository: &str, id: &str) -> Result<R
         Ok(session) => session,
         Err(reply) => return Ok(reply),
     };
-    let len = session.lock().await.as_ref().map_or(0, Incoming::len);
+    let len = session.lock().await.as_ref().map_or(0, IncomingContent::len);
     if !fits(&call.parts.headers, len) {
         return Ok(does_not_fit(call, repository, id, len));
     }

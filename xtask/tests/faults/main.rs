@@ -17,8 +17,8 @@ const FOLDERS: &[&str] = &["src", "tests", "cli", "importer", "testing", "xtask"
 const HEAD: &str = "\
 # Faults
 
-What can go wrong on the way of an image from Git to a registry without network, what krs does then, and the tests that
-show it. The name of a test begins with the numbers of the faults that it covers (`t53_t54_…`). This page is generated:
+This page lists what can go wrong while an image travels from Git to the registry of a site without a network, what krs does
+then, and the tests that show it. The name of a test begins with the numbers of the faults that it covers (`t53_t54_…`). This page is generated:
 `UPDATE_DOCS=1 cargo test -p xtask --test faults`.
 ";
 

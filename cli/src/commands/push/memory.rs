@@ -9,7 +9,7 @@ use krs_core::sync::push::Delivery;
 
 use crate::args::PushArgs;
 use crate::diagnostic::Failure;
-use crate::marks::{Candidate, Mark, Marks, Objection, PushState, Raised, StateError};
+use crate::marks::{Candidate, Mark, MarkUpdate, Marks, Objection, PushState, StateError};
 
 /// What is remembered of earlier pushes, for one bundle.
 pub(super) struct Memory {
@@ -120,7 +120,7 @@ impl Memory {
             return Ok(false);
         }
         match self.state.raise(&destination.canonical(), &self.candidate()) {
-            Ok(Raised::Overtaken(error @ RollbackError::Older { .. })) if !self.allow_older => {
+            Ok(MarkUpdate::Overtaken(error @ RollbackError::Older { .. })) if !self.allow_older => {
                 let message = format!(
                     "another bundle was pushed to {destination} while {} was, so that its tags may be those of either: {error}",
                     self.file
@@ -128,7 +128,7 @@ impl Memory {
                 Err(Failure::new(ErrorKind::Rollback, message)
                     .help("push the newest bundle of the stream again"))
             }
-            Ok(Raised::Kept | Raised::Overtaken(_)) => Ok(true),
+            Ok(MarkUpdate::Kept | MarkUpdate::Overtaken(_)) => Ok(true),
             Err(error) if self.state.is_fatal(&error) && !self.allow_older => {
                 let help = error.help().unwrap_or_default();
                 let message = format!("the images are at {destination}, but that is not recorded: {error}");

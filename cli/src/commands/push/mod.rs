@@ -21,7 +21,7 @@ use crate::args::{PushArgs, PushReferrers};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::exit::Signal;
-use crate::report::{DryPushReport, Pushed, PushedBundle, PushedReport, count};
+use crate::report::{DeliveryOutcome, DryPushReport, PushedBundle, PushedReport, count};
 
 /// How long a push that is interrupted may take to cancel its uploads and to ask what is there.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ impl Push<'_> {
         deliveries: &'a [Delivery],
         memory: &Memory,
         warn: memory::Warn<'_>,
-    ) -> (Vec<Pushed<'a>>, Option<Failure>) {
+    ) -> (Vec<DeliveryOutcome<'a>>, Option<Failure>) {
         let options = PushOptions {
             jobs: self.args.registry.jobs.get(),
             referrers: self.args.referrers != PushReferrers::None,
@@ -111,7 +111,7 @@ impl Push<'_> {
                 not_remembered.get_or_insert(failure);
                 false
             });
-            done.push(Pushed { delivery, result, remembered });
+            done.push(DeliveryOutcome { delivery, result, remembered });
         }
         (done, not_remembered)
     }
@@ -139,7 +139,7 @@ fn show_tags(
 }
 
 /// The error of a push: what failed at its destinations, or else the referrers that are missing there.
-fn has_succeeded(pushed: Vec<Pushed<'_>>, args: &PushArgs) -> Result<(), Failure> {
+fn has_succeeded(pushed: Vec<DeliveryOutcome<'_>>, args: &PushArgs) -> Result<(), Failure> {
     let (total, problems) = (pushed.len(), pushed.iter().map(|one| one.problems().len()).sum::<usize>());
     let registries = registries_of(pushed.iter().map(|one| one.delivery));
     let failed = pushed.into_iter().filter_map(|one| Some((&one.delivery.destination, one.result.err()?)));

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use crate::adapters::follow::Pace;
 use crate::adapters::follow::follow;
-use crate::adapters::heartbeat::{Watched, Watches};
+use crate::adapters::heartbeat::{WatchTarget, Watches};
 use crate::adapters::stored::StoredSet;
 use crate::adapters::watch_source::Source;
 use crate::app::reconcile::{Reconciler, error_policy, reconcile_stored};
@@ -78,7 +78,7 @@ pub async fn run(
     let mut following = Vec::new();
     for namespace in namespaces(&importer) {
         let source = |resource: &str| {
-            let watched = Watched { resource: resource.to_owned(), namespace: namespace.clone() };
+            let watched = WatchTarget { resource: resource.to_owned(), namespace: namespace.clone() };
             Source::new(watched, Arc::clone(&watches), Arc::clone(&changed), pace.max_age)
         };
         let (reader, writer) = reflector::store();

@@ -10,12 +10,12 @@ use krs_core::oci::reference::RepositoryName;
 
 use crate::adapters::bundle_store::OpenBundle;
 use crate::model::bundle_inventory::{StockBundle, StockImage};
-use crate::model::marks::Standing;
+use crate::model::marks::MarkComparison;
 use crate::model::task::MAX_MOUNT_FROM;
 
 /// A bundle that passed.
 #[derive(Debug)]
-pub(super) struct Accepted {
+pub(super) struct AcceptedBundle {
     pub held: Arc<OpenBundle>,
     pub stock: StockBundle,
     /// Size of all blobs together, in bytes.
@@ -43,7 +43,7 @@ fn expected_in<'a>(bundle: &Bundle, contents: impl Iterator<Item = &'a Descripto
     chosen
 }
 
-impl Accepted {
+impl AcceptedBundle {
     pub(super) fn new(held: OpenBundle) -> Self {
         let manifest = held.bundle.manifest();
         let images = manifest.images.iter().zip(&held.images.images).map(|(image, found)| {
@@ -64,7 +64,7 @@ impl Accepted {
             stream: manifest.stream.clone(),
             identity: held.bundle.identity(),
             // Until the marks are compared with it.
-            standing: Standing::Unknown { detail: "the marks were not read yet".to_owned() },
+            standing: MarkComparison::Unknown { detail: "the marks were not read yet".to_owned() },
             sequence: manifest.sequence,
             digest: held.bundle.digest(),
             created_at: manifest.created_at,

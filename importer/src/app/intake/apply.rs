@@ -20,7 +20,7 @@ use super::entry::Entry;
 use super::files::Files;
 use crate::adapters::bundle_store::OpenBundle;
 use crate::adapters::high_water_marks::HighWaterMarks;
-use crate::engine::needed::Applied;
+use crate::engine::needed::ApplyState;
 use crate::model::marks::Mark;
 
 /// Who owns the fields of sets that come from bundles.
@@ -32,7 +32,7 @@ const APPLY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Why a set of a bundle was not applied.
 #[derive(Debug, thiserror::Error)]
-enum NotApplied {
+enum ApplyError {
     #[error("it names no namespace")]
     NoNamespace,
     #[error(
@@ -43,7 +43,7 @@ enum NotApplied {
     Error(#[from] kube::Error),
 }
 
-impl NotApplied {
+impl ApplyError {
     const fn reason(&self) -> &'static str {
         match self {
             Self::OtherStream(_) => "OtherStream",
@@ -74,7 +74,7 @@ impl SetApplier {
     pub(super) async fn apply(
         &mut self,
         files: &Files,
-        applied: &mut HashMap<Digest, Vec<Applied>>,
+        applied: &mut HashMap<Digest, Vec<ApplyState>>,
         cluster: &mut Cluster,
         marks: &HighWaterMarks,
         check_first: bool,
@@ -94,21 +94,23 @@ impl SetApplier {
             }
             let (digest, sets) = (held.bundle.digest(), held.bundle.sets());
             let before = applied.remove(&digest);
-            let mut results = before.unwrap_or_else(|| vec![Applied::Due; sets.len()]);
+            let mut results = before.unwrap_or_else(|| vec![ApplyState::Due; sets.len()]);
             for (set, result) in sets.iter().zip(&mut results) {
                 if !result.is_due(clock) {
                     continue;
                 }
                 beat();
                 *result = cluster.apply_set(&name, &stream, set, result).await;
-                if *result == Applied::Due {
+                if *result == ApplyState::Due {
                     // Each further set would wait for the API server as long.
                     break;
                 }
             }
-            let is_silent = results.contains(&Applied::Due);
-            let new =
-                sets.iter().zip(&results).filter(|(_, set)| matches!(set, Applied::At(at) if *at >= clock));
+            let is_silent = results.contains(&ApplyState::Due);
+            let new = sets
+                .iter()
+                .zip(&results)
+                .filter(|(_, set)| matches!(set, ApplyState::At(at) if *at >= clock));
             let new = new.map(|(set, _)| (set.namespace.clone(), set.name.clone())).collect::<BTreeSet<_>>();
             applied.insert(digest, results);
             contest(files, applied, &digest, &new);
@@ -123,13 +125,13 @@ impl SetApplier {
 /// The bundles whose sets are due. Pure.
 fn due(
     files: &Files,
-    applied: &HashMap<Digest, Vec<Applied>>,
+    applied: &HashMap<Digest, Vec<ApplyState>>,
     has_object: impl Fn(&str) -> bool,
     check_first: bool,
     clock: Instant,
 ) -> Vec<Due> {
     let due = files.newest_of_streams().into_values().filter(|(entry, accepted)| {
-        let is_due = |applied: &Vec<Applied>| applied.iter().any(|set| set.is_due(clock));
+        let is_due = |applied: &Vec<ApplyState>| applied.iter().any(|set| set.is_due(clock));
         entry.ready(check_first)
             && applied.get(&accepted.stock.digest).is_none_or(is_due)
             && has_object(&entry.name)
@@ -144,7 +146,7 @@ fn due(
 /// Sets that were applied from one bundle and now from another one: those of the other streams find out whose they are.
 fn contest(
     files: &Files,
-    applied: &mut HashMap<Digest, Vec<Applied>>,
+    applied: &mut HashMap<Digest, Vec<ApplyState>>,
     by: &Digest,
     sets: &BTreeSet<(Option<String>, String)>,
 ) {
@@ -153,8 +155,8 @@ fn contest(
         let Some(results) = applied.get_mut(&digest).filter(|_| digest != *by) else { continue };
         for (set, result) in accepted.held.bundle.sets().iter().zip(results) {
             let key = (set.namespace.clone(), set.name.clone());
-            if matches!(result, Applied::At(_)) && sets.contains(&key) {
-                *result = Applied::Due;
+            if matches!(result, ApplyState::At(_)) && sets.contains(&key) {
+                *result = ApplyState::Due;
             }
         }
     }
@@ -167,15 +169,15 @@ impl Cluster {
         name: &str,
         stream: &StreamName,
         set: &CheckedSet,
-        before: &Applied,
-    ) -> Applied {
+        before: &ApplyState,
+    ) -> ApplyState {
         let applied = match self.try_apply_set(stream, set).await {
-            Ok(()) => Applied::At(Instant::now()),
-            Err(NotApplied::Error(error)) if concerns_all(&error) => Applied::Due,
+            Ok(()) => ApplyState::At(Instant::now()),
+            Err(ApplyError::Error(error)) if concerns_all(&error) => ApplyState::Due,
             Err(refused) => before.refused(refused.reason(), &refused.to_string(), Instant::now()),
         };
-        if let Applied::Refused(refusal) = &applied
-            && !matches!(before, Applied::Refused(before) if before.message == refusal.message)
+        if let ApplyState::Refused(refusal) = &applied
+            && !matches!(before, ApplyState::Refused(before) if before.message == refusal.message)
         {
             let note = format!("set {} of the bundle could not be applied: {}", set.name, refusal.message);
             self.events.warning(&self.about(name), "SetNotApplied", "Apply", &note).await;
@@ -183,13 +185,13 @@ impl Cluster {
         applied
     }
 
-    async fn try_apply_set(&self, stream: &StreamName, set: &CheckedSet) -> Result<(), NotApplied> {
-        let namespace = set.namespace.as_ref().ok_or(NotApplied::NoNamespace)?;
+    async fn try_apply_set(&self, stream: &StreamName, set: &CheckedSet) -> Result<(), ApplyError> {
+        let namespace = set.namespace.as_ref().ok_or(ApplyError::NoNamespace)?;
         let api = Api::<EdgeImageSet>::namespaced(self.client.clone(), namespace);
         let annotation = |metadata: ObjectMeta| metadata.annotations?.remove(STREAM);
         let owner = api.get_metadata_opt(&set.name).await?.and_then(|found| annotation(found.metadata));
         if let Some(owner) = owner.filter(|owner| owner.as_str() < stream.as_str()) {
-            return Err(NotApplied::OtherStream(printable(&owner, 100)));
+            return Err(ApplyError::OtherStream(printable(&owner, 100)));
         }
         let object = json!({
             "apiVersion": API_VERSION,

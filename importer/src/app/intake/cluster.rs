@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::stored;
-use super::written::{Written, shown_file};
+use super::written::{WrittenBundle, shown_file};
 use crate::adapters::events::Events;
 use crate::adapters::metrics::Metrics;
 use crate::adapters::writes::{FIELD_MANAGER, Restores, merging};
@@ -34,7 +34,7 @@ pub(super) struct Cluster {
     pub(super) events: Events,
     pub(super) metrics: Metrics,
     /// By name.
-    pub written: BTreeMap<String, Written>,
+    pub written: BTreeMap<String, WrittenBundle>,
     /// Namespace of the importer.
     importer: String,
     /// Names of the ImageBundles of other importers.
@@ -127,7 +127,7 @@ impl Cluster {
                 if is_foreign {
                     self.foreign.insert(name);
                 } else {
-                    self.written.insert(name, Written::new(&bundle, &read.file, read.status));
+                    self.written.insert(name, WrittenBundle::new(&bundle, &read.file, read.status));
                 }
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -224,7 +224,7 @@ impl Cluster {
 
     /// What the watch tells may be from before the last write: somebody else changed an ImageBundle only if it still differs.
     async fn read_again(&mut self, name: &str) -> Result<(), kube::Error> {
-        if self.written.get(name).is_some_and(Written::is_overwritten) {
+        if self.written.get(name).is_some_and(WrittenBundle::is_overwritten) {
             let bundle = self.api().get(name).await?;
             self.found(&bundle);
         }
@@ -268,7 +268,7 @@ impl Cluster {
             let is_new = self.written.get(name).is_none_or(|before| before.file != file);
             match self.written.get_mut(name) {
                 Some(written) => written.applied(&made, file),
-                None => drop(self.written.insert(name.to_owned(), Written::new(&made, file, None))),
+                None => drop(self.written.insert(name.to_owned(), WrittenBundle::new(&made, file, None))),
             }
             if is_new {
                 let note = format!("found {file} in the drop folder");
@@ -278,7 +278,7 @@ impl Cluster {
         let object = json!({"apiVersion": API_VERSION, "kind": "ImageBundle", "status": status});
         let made = self.api().patch_status(name, &parameters, &Patch::Apply(&object)).await?;
         // Server-side apply leaves what others added.
-        let is_right = |read: &stored::Stored| {
+        let is_right = |read: &stored::ImageBundleRecord| {
             read.unreadable.is_empty() && read.status.as_ref().map(fingerprint) == Some(fingerprint(status))
         };
         if !stored::read(&made).as_ref().is_some_and(is_right) {

@@ -7,14 +7,14 @@ use camino::Utf8PathBuf;
 use krs_core::bundle::{BundleError, RollbackError};
 use krs_core::oci::digest::Digest;
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::ahead::{self, Times};
 use super::entry::{Entry, State};
 use super::rejection::{self, Failure, sentence};
 use super::usage::Usage;
 use crate::engine::needed;
 use crate::model::bundle_inventory::{BundleInventory, Refusal, StockBundle};
-use crate::model::marks::{Marks, Standing};
+use crate::model::marks::{MarkComparison, Marks};
 use crate::model::required_images::RequiredImages;
 
 /// Refuses bundles that use the number of another one in the folder for other content; the one that was there before, or
@@ -49,7 +49,9 @@ pub(super) fn judge_again(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Ma
     for (path, entry) in entries {
         let Some(accepted) = entry.accepted() else { continue };
         let stock = &accepted.stock;
-        let Standing::Reused { expected } = marks.standing(&stock.stream, &stock.mark()) else { continue };
+        let MarkComparison::Reused { expected } = marks.standing(&stock.stream, &stock.mark()) else {
+            continue;
+        };
         let (stream, sequence, got) = (stock.stream.clone(), stock.sequence, stock.identity);
         let source = RollbackError::Reused { stream, sequence, expected, got };
         let Failure { reason, message, .. } =
@@ -68,7 +70,7 @@ pub(super) fn judge_ahead(
 ) -> Vec<Utf8PathBuf> {
     let mut taken_in = Vec::new();
     for (path, entry) in entries {
-        let Some(Accepted { stock, .. }) = entry.opened() else { continue };
+        let Some(AcceptedBundle { stock, .. }) = entry.opened() else { continue };
         let ahead = if is_confirmed(&entry.name, &stock.digest) {
             None
         } else {

@@ -9,7 +9,7 @@ use krs_core::bundle::StreamName;
 use krs_core::crd::ImageBundleStatus;
 use krs_core::oci::digest::Digest;
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::ahead::Ahead;
 use super::conditions;
 use super::finding::{FRESH, Finding};
@@ -63,11 +63,11 @@ pub(super) enum State {
     /// It is not accepted.
     Refused { reason: &'static str, message: String },
     /// It passed, and its sequence is too far ahead to be used before a person confirms it.
-    Ahead(Accepted, Ahead),
+    Ahead(AcceptedBundle, Ahead),
     /// The media fail.
     Unreadable(String),
     /// All checks passed.
-    Accepted(Accepted),
+    Accepted(AcceptedBundle),
 }
 
 impl Entry {
@@ -92,7 +92,7 @@ impl Entry {
     }
 
     /// The bundle, where it passed.
-    pub(super) const fn accepted(&self) -> Option<&Accepted> {
+    pub(super) const fn accepted(&self) -> Option<&AcceptedBundle> {
         match &self.state {
             State::Accepted(accepted) => Some(accepted),
             _ => None,
@@ -100,7 +100,7 @@ impl Entry {
     }
 
     /// The bundle, where it passed, whether or not it may be used.
-    pub(super) const fn opened(&self) -> Option<&Accepted> {
+    pub(super) const fn opened(&self) -> Option<&AcceptedBundle> {
         match &self.state {
             State::Accepted(accepted) | State::Ahead(accepted, _) => Some(accepted),
             _ => None,
@@ -222,7 +222,7 @@ impl Entry {
     }
 
     /// Believes what an earlier run found out, where it is about the same manifest.
-    fn believe(&mut self, accepted: &Accepted) {
+    fn believe(&mut self, accepted: &AcceptedBundle) {
         let Some(earlier) = self.earlier.take() else { return };
         let digest = accepted.stock.digest;
         if earlier.digest != Some(digest.to_string()) {

@@ -12,7 +12,7 @@ use krs_core::bundle::StreamName;
 use krs_core::crd::ImageBundleStatus;
 use krs_core::oci::digest::Digest;
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::ahead::Times;
 use super::conditions;
 use super::entries;
@@ -26,7 +26,7 @@ use super::verification::{End, FullVerification};
 use super::watchdog::Hangs;
 use crate::adapters::bundle_store::{OpenBundle, ReadFault};
 use crate::model::bundle_inventory::BundleInventory;
-use crate::model::marks::{Marks, Standing};
+use crate::model::marks::{MarkComparison, Marks};
 use crate::model::required_images::RequiredImages;
 
 /// The files of all scans, by path, and what is known of each.
@@ -199,7 +199,7 @@ impl Files {
 
     /// Takes in what a transfer found that reads from `offered`.
     pub(super) fn fault(&mut self, offered: &Arc<OpenBundle>, fault: &ReadFault, now: Timestamp) {
-        let is_it = |accepted: &Accepted| Arc::ptr_eq(&accepted.held, offered);
+        let is_it = |accepted: &AcceptedBundle| Arc::ptr_eq(&accepted.held, offered);
         let entry = self.entries.values_mut().find(|entry| entry.accepted().is_some_and(is_it));
         let Some(entry) = entry else { return };
         let message = rejection::sentence(&fault.message, None);
@@ -246,12 +246,12 @@ impl Files {
     }
 
     /// The newest bundle of each stream that is present and may decide.
-    pub(super) fn newest_of_streams(&self) -> BTreeMap<&StreamName, (&Entry, &Accepted)> {
-        let mut newest = BTreeMap::<_, (&Entry, &Accepted)>::new();
+    pub(super) fn newest_of_streams(&self) -> BTreeMap<&StreamName, (&Entry, &AcceptedBundle)> {
+        let mut newest = BTreeMap::<_, (&Entry, &AcceptedBundle)>::new();
         for entry in self.entries.values().filter(|entry| entry.present()) {
             let Some(accepted) = entry.accepted() else { continue };
             let stock = &accepted.stock;
-            if self.marks.standing(&stock.stream, &stock.mark()) != Standing::Current {
+            if self.marks.standing(&stock.stream, &stock.mark()) != MarkComparison::Current {
                 continue;
             }
             let best = newest.entry(&stock.stream).or_insert((entry, accepted));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::folder::Stamp;
 use super::rejection::Failure;
 use super::watchdog::Hangs;
@@ -46,7 +46,7 @@ pub(super) enum Finding {
     /// Its media do not answer.
     Hangs(Hangs),
     /// It was opened.
-    Opened(Result<Box<Accepted>, Failure>),
+    Opened(Result<Box<AcceptedBundle>, Failure>),
 }
 
 /// What a scan has to know of a file.

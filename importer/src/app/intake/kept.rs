@@ -9,7 +9,7 @@ use krs_core::oci::digest::Digest;
 
 use super::entry::{Entry, State};
 use super::namespaces::Mismatches;
-use crate::engine::needed::Applied;
+use crate::engine::needed::ApplyState;
 
 /// Most bundles, and most streams, that are kept without a file while the bundle of some file is not known.
 const MAX_UNLISTED: usize = 64;
@@ -18,7 +18,7 @@ const MAX_UNLISTED: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// What became of the sets of bundles that are applied, by manifest and in the order of its sets.
-    pub(super) applied: HashMap<Digest, Vec<Applied>>,
+    pub(super) applied: HashMap<Digest, Vec<ApplyState>>,
     /// By manifest, for what the sets need now.
     pub(super) mismatches: HashMap<Digest, Mismatches>,
     /// Why the mark of a stream could not be written.
@@ -103,7 +103,7 @@ mod tests {
         entries.extend(beside.map(|state| ("beside.krs.tar".into(), entry(state))));
         for n in 0..bundles {
             entries.insert("usb.krs.tar".into(), listed(n));
-            kept.applied.insert(digest(n), vec![Applied::Due]);
+            kept.applied.insert(digest(n), vec![ApplyState::Due]);
             kept.mismatches.insert(digest(n), Mismatches::default());
             kept.not_recorded.insert(stream(n), "the quota is used up".to_owned());
             kept.forget_unlisted(&entries);

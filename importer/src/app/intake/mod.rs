@@ -57,7 +57,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::adapters::bundle_store::{BundleStore, ReadFault};
 use crate::adapters::events::Events;
 use crate::adapters::follow::{Pace, follow};
-use crate::adapters::heartbeat::{Heartbeat, Heartbeats, Watched, Watches};
+use crate::adapters::heartbeat::{Heartbeat, Heartbeats, WatchTarget, Watches};
 use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::metrics::{Metrics, unix_seconds};
 use crate::adapters::watch_source::Source;
@@ -156,7 +156,7 @@ impl Intake {
     /// Watches the ImageBundles: one that somebody else changes or deletes is written again.
     #[must_use]
     pub fn with_watch(mut self, watches: Arc<Watches>, heartbeats: Heartbeats, pace: Pace) -> Self {
-        let watched = Watched { resource: ImageBundle::plural(&()).into_owned(), namespace: None };
+        let watched = WatchTarget { resource: ImageBundle::plural(&()).into_owned(), namespace: None };
         let source = Source::new(watched, Arc::clone(&watches), Arc::default(), pace.max_age);
         let bundles = source.watch(self.cluster.api(), watcher::Config::default());
         // Never ends, and tells nothing: what it finds has everything listed again.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use krs_core::oci::digest::Digest;
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::entry::Entry;
 use super::files::Files;
 use super::substitutes;
@@ -87,7 +87,7 @@ impl Offers {
         }
         // Whoever still reads from one of these holds it, too; so does the entry of a file that is absent.
         self.closing.retain(|held| {
-            let is_it = |accepted: &&Accepted| Arc::ptr_eq(&accepted.held, held);
+            let is_it = |accepted: &&AcceptedBundle| Arc::ptr_eq(&accepted.held, held);
             let entries = opened().filter(is_it).count();
             !held.bundle.close_if_idle(IDLE) || Arc::strong_count(held) > 1 + entries
         });

@@ -15,7 +15,7 @@ use super::entry::{Entry, State};
 use super::files::Files;
 use super::usage::Usage;
 use crate::adapters::high_water_marks::HighWaterMarks;
-use crate::model::marks::{Mark, Marks, Standing};
+use crate::model::marks::{Mark, MarkComparison, Marks};
 
 /// How long to wait before a mark is written again after it could not be.
 const RETRY: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ pub(super) fn imported(
                     && may_have_been_used(entry, files.marks(), times, &is_confirmed)
             }
         };
-        imported && !usage.recorded && usage.standing == Standing::Current
+        imported && !usage.recorded && usage.standing == MarkComparison::Current
     });
     let mut highest = BTreeMap::new();
     for (stream, mark) in due.filter_map(|(entry, _)| entry.mark()) {

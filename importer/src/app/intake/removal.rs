@@ -8,8 +8,8 @@ use super::entry::Entry;
 use super::rejection::sentence;
 use super::usage::Usage;
 use crate::engine::condition::{MEDIA_ABSENT, USAGE_UNKNOWN};
-use crate::engine::needed::Named;
-use crate::model::marks::Standing;
+use crate::engine::needed::NameList;
+use crate::model::marks::MarkComparison;
 
 /// Whether the media may be pulled, why, and in words.
 pub(super) fn safe_to_remove(
@@ -52,7 +52,7 @@ pub(super) fn safe_to_remove(
     (true, IMPORTED, "you may remove the media".to_owned())
 }
 
-pub(super) fn needs(missing: &Named) -> String {
+pub(super) fn needs(missing: &NameList) -> String {
     match missing.count {
         1 => missing.text(),
         n => format!("{n} images are needed: {}", missing.text()),
@@ -69,7 +69,7 @@ pub(super) fn usage_unknown(usage: &Usage) -> String {
     sentence(&text, None)
 }
 
-pub(super) fn away(entry: &Entry, file: &str, missing: &Named) -> String {
+pub(super) fn away(entry: &Entry, file: &str, missing: &NameList) -> String {
     let at = entry.last_seen.round(jiff::Unit::Second).unwrap_or(entry.last_seen);
     let file = krs_core::redact::printable(file, 300);
     if missing.count > 0 {
@@ -84,7 +84,7 @@ fn not_recorded(usage: &Usage) -> Option<(&'static str, String)> {
     if usage.recorded {
         return None;
     }
-    if let Standing::Unknown { .. } = usage.standing {
+    if let MarkComparison::Unknown { .. } = usage.standing {
         let text = "do not remove the media: the mark of its stream cannot be read, see Superseded";
         return Some((MARK_UNREADABLE, text.to_owned()));
     }

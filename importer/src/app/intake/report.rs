@@ -14,7 +14,7 @@ use super::namespaces;
 use super::rejection;
 use super::usage::Usage;
 use super::view::{self, Context};
-use super::written::Written;
+use super::written::WrittenBundle;
 use crate::adapters::metrics::{Metrics, ResultLabels, StreamLabels};
 use crate::model::required_images::RequiredImages;
 
@@ -22,7 +22,7 @@ use crate::model::required_images::RequiredImages;
 pub(super) struct Inputs<'a> {
     pub kept: &'a Kept,
     /// The ImageBundles as they were last written, by name.
-    pub written: &'a BTreeMap<String, Written>,
+    pub written: &'a BTreeMap<String, WrittenBundle>,
     /// Bytes that were read of a file that is verified now.
     pub bytes: &'a dyn Fn(&Utf8Path) -> Option<u64>,
     pub now: Timestamp,

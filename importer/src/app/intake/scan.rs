@@ -11,7 +11,7 @@ use krs_core::bundle::sign::Trust;
 use krs_core::bundle::{Bundle, BundleError, Freshness, Policy};
 use parking_lot::Mutex;
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::finding::{FRESH, File, Finding, Known, Scan, Step, step};
 use super::folder::{Found, Stamp};
 use super::keys;
@@ -62,14 +62,14 @@ struct LateOpen {
     stamp: Stamp,
     /// The keys that were trusted.
     keys: Vec<String>,
-    result: mpsc::Receiver<Opened>,
+    result: mpsc::Receiver<OpenResult>,
 }
 
-type Opened = Result<Box<Accepted>, Failure>;
+type OpenResult = Result<Box<AcceptedBundle>, Failure>;
 
 impl LateOpens {
     /// What came of opening the file, where it is still the same one and the same keys are trusted.
-    fn take(&self, path: &Utf8Path, stamp: &Stamp, keys: &[String]) -> Option<Opened> {
+    fn take(&self, path: &Utf8Path, stamp: &Stamp, keys: &[String]) -> Option<OpenResult> {
         let late = self.0.lock().remove(path)?;
         if late.stamp != *stamp || late.keys != keys {
             return None;
@@ -175,7 +175,7 @@ fn open(
     folders: &[Utf8PathBuf],
     path: &Utf8Path,
     stamp: &Stamp,
-) -> Result<Box<Accepted>, Failure> {
+) -> Result<Box<AcceptedBundle>, Failure> {
     let full = rules.folder.join(path);
     let opened = Bundle::open_with(&full, folders, policy).and_then(|bundle| {
         let audience = &bundle.manifest().audience;
@@ -189,7 +189,7 @@ fn open(
         Ok(OpenBundle::new(bundle, images))
     });
     match opened {
-        Ok(held) => Ok(Box::new(Accepted::new(held))),
+        Ok(held) => Ok(Box::new(AcceptedBundle::new(held))),
         Err(error) => {
             let failure = rejection::judge(&error);
             let age = stamp.modified.and_then(|at| Timestamp::try_from(at).ok());

@@ -13,7 +13,7 @@ const MAX_FIELD: usize = 100;
 
 /// What could be read of an ImageBundle.
 #[derive(Debug, PartialEq)]
-pub(super) struct Stored {
+pub(super) struct ImageBundleRecord {
     pub file: String,
     pub status: Option<ImageBundleStatus>,
     /// Fields of the status that could not be read.
@@ -21,14 +21,14 @@ pub(super) struct Stored {
 }
 
 /// `None`: it names no file.
-pub(super) fn read(bundle: &DynamicObject) -> Option<Stored> {
+pub(super) fn read(bundle: &DynamicObject) -> Option<ImageBundleRecord> {
     let file = bundle.data["spec"]["file"].as_str()?.to_owned();
     let (status, unreadable) = match &bundle.data["status"] {
         Value::Null => (None, Vec::new()),
         Value::Object(fields) => status(fields),
         _ => (None, vec!["status".to_owned()]),
     };
-    Some(Stored { file, status, unreadable })
+    Some(ImageBundleRecord { file, status, unreadable })
 }
 
 fn status(fields: &Map<String, Value>) -> (Option<ImageBundleStatus>, Vec<String>) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use krs_core::oci::digest::Digest;
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::entry::Entry;
 use crate::adapters::bundle_store::{OpenBundle, Substitutes};
 use crate::model::bundle_inventory::StockImage;
@@ -31,7 +31,7 @@ pub(super) fn substitutes(
         let accepted = || entries.values().filter_map(Entry::accepted);
         let Some(away) = accepted().find(|accepted| accepted.stock.digest == *away) else { continue };
         for image in away.stock.images.iter() {
-            let holds = |accepted: &&Accepted| {
+            let holds = |accepted: &&AcceptedBundle| {
                 let is_offered =
                     offered.get(&accepted.stock.digest).is_some_and(|held| Arc::ptr_eq(held, &accepted.held));
                 is_offered

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a bundle is needed for. Pure.
 
-use crate::engine::needed::Named;
-use crate::model::marks::Standing;
+use crate::engine::needed::NameList;
+use crate::model::marks::MarkComparison;
 
 /// What a bundle is needed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,17 +12,17 @@ pub(super) struct Usage {
     /// Whether every set of the cluster was reconciled since the importer started.
     pub complete: bool,
     /// Sets that do not take it into account yet.
-    pub pending: Named,
+    pub pending: NameList,
     /// Sets that will copy from it, and what.
-    pub missing: Named,
+    pub missing: NameList,
     /// What became of its sets, where they are applied and all were tried.
-    pub sets_applied: Option<Result<(), (&'static str, Named)>>,
+    pub sets_applied: Option<Result<(), (&'static str, NameList)>>,
     /// Whether a Job copies from it.
     pub copying: bool,
     /// Whether its file is open.
     pub open: bool,
     /// What the mark of its stream says of it.
-    pub standing: Standing,
+    pub standing: MarkComparison,
     /// Whether the mark of its stream is at it or above, durably, or was before a person lowered it.
     pub recorded: bool,
     /// Why the mark could not be raised.
@@ -34,12 +34,12 @@ impl Default for Usage {
         Self {
             may_be_imported: false,
             complete: false,
-            pending: Named::default(),
-            missing: Named::default(),
+            pending: NameList::default(),
+            missing: NameList::default(),
             sets_applied: None,
             copying: false,
             open: false,
-            standing: Standing::Current,
+            standing: MarkComparison::Current,
             recorded: false,
             not_recorded: None,
         }

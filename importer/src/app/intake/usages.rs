@@ -3,16 +3,16 @@
 
 use tokio::time::Instant;
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::entry::Entry;
 use super::files::Files;
 use super::kept::Kept;
 use super::offers::Offers;
 use super::substitutes;
 use super::usage::Usage;
-use crate::engine::needed::{self, Named};
+use crate::engine::needed::{self, NameList};
 use crate::model::bundle_inventory::BundleInventory;
-use crate::model::marks::Standing;
+use crate::model::marks::MarkComparison;
 use crate::model::required_images::{RequiredImages, SetDemand};
 
 /// What usages depend on.
@@ -34,7 +34,7 @@ pub(super) fn usages(inputs: Inputs<'_>) -> Vec<Usage> {
     let Inputs { files, kept, offers, demand, stock, applies_sets, shared } = inputs;
     let mut pending = needed::pending(demand, stock);
     let newest = files.newest_of_streams();
-    let is_applied = |accepted: &Accepted| {
+    let is_applied = |accepted: &AcceptedBundle| {
         let newest = newest.get(&accepted.stock.stream);
         applies_sets && newest.is_some_and(|(_, newest)| newest.stock.digest == accepted.stock.digest)
     };
@@ -42,7 +42,7 @@ pub(super) fn usages(inputs: Inputs<'_>) -> Vec<Usage> {
         let mut usage = judged(entry, files, kept);
         let Some(accepted) = entry.accepted() else { return usage };
         let digest = accepted.stock.digest;
-        let mut not_applied = Named::default();
+        let mut not_applied = NameList::default();
         if is_applied(accepted) {
             let sets = accepted.held.bundle.sets();
             let applied = kept.applied.get(&digest).map(Vec::as_slice);
@@ -65,10 +65,10 @@ pub(super) fn usages(inputs: Inputs<'_>) -> Vec<Usage> {
 fn judged(entry: &Entry, files: &Files, kept: &Kept) -> Usage {
     let standing = entry.mark().map(|(stream, mark)| files.marks().standing(&stream, &mark));
     // Whether it still is cannot be said of a mark that cannot be read.
-    let unknown = matches!(standing, Some(Standing::Unknown { .. }));
+    let unknown = matches!(standing, Some(MarkComparison::Unknown { .. }));
     let not_recorded = entry.stream().and_then(|(stream, _)| kept.not_recorded.get(&stream).cloned());
     Usage {
-        standing: standing.unwrap_or(Standing::Current),
+        standing: standing.unwrap_or(MarkComparison::Current),
         recorded: entry.was_recorded() && !unknown,
         not_recorded,
         ..Usage::default()

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use krs_core::bundle::has_expired;
 use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
 
-use super::accepted::Accepted;
+use super::accepted::AcceptedBundle;
 use super::ahead::Ahead;
 use super::conditions::{FILE_PRESENT, IMAGES_MISSING, IMPORTED, MARK_UNREADABLE, RECORDED, SETS_APPLIED};
 use super::entry::{Entry, State};
@@ -15,8 +15,8 @@ use super::rejection::{AHEAD, DAMAGED, INCOMPLETE};
 use super::removal::{away, needs, safe_to_remove, usage_unknown};
 use super::usage::Usage;
 use crate::engine::condition::{ConditionBuilder, MEDIA_ABSENT, USAGE_UNKNOWN, current_reason};
-use crate::engine::needed::Named;
-use crate::model::marks::Standing;
+use crate::engine::needed::NameList;
+use crate::model::marks::MarkComparison;
 
 /// What surrounds a status.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,7 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context
         State::Refused { reason: why, message } => {
             let complete = match (&entry.stamp, *why) {
                 (None, _) => {
-                    row(condition::COMPLETE, "False", MEDIA_ABSENT, &away(entry, file, &Named::default()))
+                    row(condition::COMPLETE, "False", MEDIA_ABSENT, &away(entry, file, &NameList::default()))
                 }
                 (_, INCOMPLETE) => row(condition::COMPLETE, "False", why, message),
                 _ => row(condition::COMPLETE, "True", FILE_PRESENT, "the file is there"),
@@ -98,14 +98,16 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context
 /// A bundle that nothing is taken from before a person confirms its sequence.
 fn ahead_rows(
     entry: &Entry,
-    accepted: &Accepted,
+    accepted: &AcceptedBundle,
     ahead: &Ahead,
     file: &str,
 ) -> (ImageBundleStatus, Vec<Row>) {
     let stock = &accepted.stock;
     let message = ahead.message(&entry.name, &stock.stream, &stock.digest);
     let complete = match (&entry.stamp, &entry.fault) {
-        (None, _) => row(condition::COMPLETE, "False", MEDIA_ABSENT, &away(entry, file, &Named::default())),
+        (None, _) => {
+            row(condition::COMPLETE, "False", MEDIA_ABSENT, &away(entry, file, &NameList::default()))
+        }
         (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIA_READ_ERROR, fault),
         _ => row(condition::COMPLETE, "True", FILE_PRESENT, "the file is there"),
     };
@@ -129,7 +131,7 @@ fn ahead_rows(
 }
 
 /// What a bundle says of itself.
-fn described(accepted: &Accepted) -> ImageBundleStatus {
+fn described(accepted: &AcceptedBundle) -> ImageBundleStatus {
     let (stock, bundle) = (&accepted.stock, &accepted.held.bundle);
     ImageBundleStatus {
         stream: Some(stock.stream.to_string()),
@@ -165,19 +167,19 @@ const fn truth(value: bool) -> &'static str {
 /// Whether a newer bundle was used, so that this one decides nothing.
 fn superseded(usage: &Usage) -> Row {
     match &usage.standing {
-        Standing::Superseded { by } => {
+        MarkComparison::Superseded { by } => {
             let text = format!(
                 "sequence {by} of its stream was used: it decides no tag and no set is applied from it; images that sets name by digest are still copied from it"
             );
             row(condition::SUPERSEDED, "True", "NewerUsed", &text)
         }
-        Standing::Unknown { detail } => {
+        MarkComparison::Unknown { detail } => {
             let text = format!(
                 "the mark of its stream in ConfigMap krs-streams cannot be read: {detail}; correct or delete the entry"
             );
             row(condition::SUPERSEDED, "Unknown", MARK_UNREADABLE, &super::rejection::sentence(&text, None))
         }
-        Standing::Current | Standing::Reused { .. } => {
+        MarkComparison::Current | MarkComparison::Reused { .. } => {
             row(condition::SUPERSEDED, "False", "Newest", "no newer bundle of its stream was used")
         }
     }
@@ -185,7 +187,7 @@ fn superseded(usage: &Usage) -> Row {
 
 fn accepted_rows(
     entry: &Entry,
-    accepted: &Accepted,
+    accepted: &AcceptedBundle,
     file: &str,
     usage: &Usage,
     context: &Context<'_>,
@@ -222,7 +224,7 @@ fn accepted_rows(
     let (safe, why, text) = safe_to_remove(entry, file, usage, is_verified);
     let manifest = accepted.held.bundle.manifest();
     let mut message = text.clone();
-    if let Standing::Superseded { by } = usage.standing {
+    if let MarkComparison::Superseded { by } = usage.standing {
         message = format!("{message}; superseded: sequence {by} of its stream was used");
     }
     if let Some(end) = manifest.not_after.filter(|end| has_expired(*end, context.now)) {
@@ -253,7 +255,7 @@ fn accepted_rows(
 }
 
 /// Whether the sets of the bundle were applied.
-fn sets_applied(applied: &Result<(), (&'static str, Named)>) -> Row {
+fn sets_applied(applied: &Result<(), (&'static str, NameList)>) -> Row {
     match applied {
         Ok(()) => row(SETS_APPLIED, "True", "Applied", "all sets of the bundle were applied"),
         Err((why, named)) => {
@@ -272,7 +274,7 @@ fn earlier_rows(
     context: &Context<'_>,
 ) -> (ImageBundleStatus, Vec<Row>) {
     let mut status = context.previous.cloned().unwrap_or_default();
-    let text = away(entry, file, &Named::default());
+    let text = away(entry, file, &NameList::default());
     let old = |type_: &'static str| {
         let old = status.conditions.iter().find(|condition| condition.type_ == type_);
         let state = match old.map(|old| old.status.as_str()) {

@@ -23,7 +23,7 @@ const MAX_FILE: usize = 1000;
 
 /// An ImageBundle as it was last written.
 #[derive(Debug, Clone)]
-pub(super) struct Written {
+pub(super) struct WrittenBundle {
     pub(super) file: String,
     pub(super) generation: i64,
     pub(super) status: Option<ImageBundleStatus>,
@@ -39,7 +39,7 @@ pub(super) struct Written {
     restored: Option<Restores<Instant>>,
 }
 
-impl Written {
+impl WrittenBundle {
     /// An ImageBundle of this file that the API server holds.
     pub(super) fn new(bundle: &DynamicObject, file: &str, status: Option<ImageBundleStatus>) -> Self {
         Self {
@@ -122,7 +122,7 @@ fn confirmation(bundle: &DynamicObject) -> Option<String> {
 }
 
 /// Whether a write is due: something changed, and if that was no fact, not too soon after the last write of its kind.
-fn worth_it(written: &Written, status: &ImageBundleStatus, details: Duration) -> bool {
+fn worth_it(written: &WrittenBundle, status: &ImageBundleStatus, details: Duration) -> bool {
     let Some(old) = &written.status else { return true };
     let is_over = |at: Option<Instant>, interval| at.is_none_or(|at| at.elapsed() >= interval);
     match change(old, status) {

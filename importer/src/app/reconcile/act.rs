@@ -10,7 +10,7 @@ use krs_core::oci::reference::RepositoryName;
 use kube::Resource as _;
 
 use super::error::ReconcileError;
-use super::jobs::{self, Created};
+use super::jobs::{self, JobCreation};
 use super::observed::Observed;
 use super::ownership::{OwnedJobs, announce};
 use super::reservation::Reservation;
@@ -244,14 +244,14 @@ impl SetReconcile<'_> {
             let made = jobs::create(&parts.client, &self.name.namespace, &job).await;
             let jobs = state.jobs.get_or_insert_default();
             match made.map_err(ReconcileError::api("a copy Job cannot be created"))? {
-                Created::Exists(uid) => {
+                JobCreation::Exists(uid) => {
                     if let Some(owned) = jobs.get_mut(&name) {
                         owned.uid = Some(uid);
                     }
                     self.log_start(&batch, &name);
                     observed.jobs.list.extend(job::read(&job, &[]));
                 }
-                Created::Rejected(why) => {
+                JobCreation::Rejected(why) => {
                     jobs.remove(&name);
                     reserved.release(&name);
                     rejected.push((batch, name, why));

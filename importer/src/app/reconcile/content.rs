@@ -70,14 +70,14 @@ impl Default for ContentReads {
 }
 
 /// Ends the reading of an image, however it ends.
-pub(super) struct Reading {
+pub(super) struct ContentRead {
     pub(super) content: Arc<ContentReads>,
     pub(super) registries: Arc<Registries>,
     pub(super) namespace: String,
     pub(super) clock: Clock,
 }
 
-impl Drop for Reading {
+impl Drop for ContentRead {
     fn drop(&mut self) {
         let to_wake = self.content.permits.lock().give_back(&self.namespace, (self.clock)());
         self.registries.wake(&to_wake);
@@ -246,7 +246,7 @@ pub(super) fn due<'a>(
 }
 
 pub(super) async fn run(
-    reading: Reading,
+    reading: ContentRead,
     client: Client,
     target: Target,
     (uid, set): (String, SetName),

@@ -11,7 +11,7 @@ use crate::adapters::writes::FIELD_MANAGER;
 use crate::engine::job;
 
 /// What became of a Job that was to be created.
-pub(super) enum Created {
+pub(super) enum JobCreation {
     /// It exists, with this UID.
     Exists(String),
     /// The API server does not take it: why.
@@ -23,10 +23,10 @@ pub(super) async fn create(
     client: &kube::Client,
     namespace: &str,
     job: &Job,
-) -> Result<Created, kube::Error> {
+) -> Result<JobCreation, kube::Error> {
     let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match Api::<Job>::namespaced(client.clone(), namespace).create(&how, job).await {
-        Ok(created) => Ok(Created::Exists(created.uid().unwrap_or_default())),
+        Ok(created) => Ok(JobCreation::Exists(created.uid().unwrap_or_default())),
         Err(kube::Error::Api(status)) if status.code == 409 && status.is_already_exists() => {
             let name = job.name_any();
             // Whoever made it decided how large it is.
@@ -36,16 +36,16 @@ pub(super) async fn create(
                     if job::nonce(&there.metadata).is_some()
                         && job::nonce(&there.metadata) == job::nonce(&job.metadata) =>
                 {
-                    Ok(Created::Exists(there.uid().unwrap_or_default()))
+                    Ok(JobCreation::Exists(there.uid().unwrap_or_default()))
                 }
-                _ => Ok(Created::Rejected(format!(
+                _ => Ok(JobCreation::Rejected(format!(
                     "there is a Job {name} that the importer did not create: delete it, or the images wait for the next attempt"
                 ))),
             }
         }
         Err(kube::Error::Api(status)) if is_rejection(&status) => {
             let message = printable(&status.message, MAX_MESSAGE);
-            Ok(Created::Rejected(format!("the API server refuses the copy Job: {message}")))
+            Ok(JobCreation::Rejected(format!("the API server refuses the copy Job: {message}")))
         }
         Err(error) => Err(error),
     }

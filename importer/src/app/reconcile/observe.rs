@@ -17,8 +17,8 @@ use super::ownership::{self, Ownership};
 use super::resolve;
 use super::secrets::Secrets;
 use super::set_reconcile::SetReconcile;
-use super::sources::{Sources, Unanswered};
-use super::wanted::{self, Wanted};
+use super::sources::{SourceFailures, Sources};
+use super::wanted::{self, ParsedSpec};
 use crate::engine::decide::Blocker;
 use crate::model::required_images::SetName;
 use crate::model::state::SetState;
@@ -138,11 +138,11 @@ impl SetReconcile<'_> {
     /// The Jobs of the set that the importer created. Those of others are nothing to it.
     pub(super) async fn jobs(
         &self,
-        wanted: Option<&Wanted>,
+        wanted: Option<&ParsedSpec>,
         state: &mut SetState,
     ) -> Result<Jobs, ReconcileError> {
         self.delete_overdue(state).await;
-        let repositories = wanted.map(Wanted::repositories).unwrap_or_default();
+        let repositories = wanted.map(ParsedSpec::repositories).unwrap_or_default();
         let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, self.now);
         let reader = self.importer.job_reader(&self.name.namespace, &self.uid, self.now);
         let found = reader.read(&mut ownership).await;
@@ -171,10 +171,10 @@ impl SetReconcile<'_> {
     async fn resolve(
         &self,
         secrets: &Secrets<'_>,
-        wanted: &Wanted,
+        wanted: &ParsedSpec,
         state: &mut SetState,
         idle: bool,
-    ) -> Result<Unanswered, ReconcileError> {
+    ) -> Result<SourceFailures, ReconcileError> {
         let (parts, spec) = (&self.importer.parts, &self.set.spec);
         let known = resolve::known(
             parts,
@@ -188,11 +188,11 @@ impl SetReconcile<'_> {
         );
         if idle {
             // A set that does nothing raises no mark.
-            return Ok(Unanswered::default());
+            return Ok(SourceFailures::default());
         }
         resolve::use_answers(&parts.marks, &known, state, self.now).await?;
         if known.unresolved.is_empty() {
-            return Ok(Unanswered::default());
+            return Ok(SourceFailures::default());
         }
         let (registries, set, now) = (&self.importer.registries, &self.name, self.now);
         let sources = Sources { parts, registries, secrets, set, spec, now };

@@ -9,7 +9,7 @@ use super::edge::RegistryView;
 use super::job_reads::Jobs;
 use super::known::KnownAnswers;
 use super::secrets::RegistrySecret;
-use super::wanted::Wanted;
+use super::wanted::ParsedSpec;
 use crate::adapters::credentials::CaCertificates;
 use crate::engine::decide::Blocker;
 use crate::model::target::Target;
@@ -17,7 +17,7 @@ use crate::model::target::Target;
 /// What was found out about a set.
 pub(super) struct Observed {
     /// The spec, where it is understood.
-    pub(super) wanted: Option<Wanted>,
+    pub(super) wanted: Option<ParsedSpec>,
     pub(super) targets: Vec<Target>,
     pub(super) unresolved: Vec<usize>,
     pub(super) blocker: Option<Blocker>,

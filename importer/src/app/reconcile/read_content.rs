@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use krs_core::registry::{Client, ClientOptions};
 
-use super::content::{Reading, VERIFY_CONTENT_AT, apply, due, run};
+use super::content::{ContentRead, VERIFY_CONTENT_AT, apply, due, run};
 use super::edge::edge_options;
 use super::error::ReconcileError;
 use super::observed::Observed;
@@ -62,7 +62,7 @@ impl SetReconcile<'_> {
         if !content.permits.lock().take(&self.name, self.now) {
             return Ok(());
         }
-        let reading = Reading {
+        let reading = ContentRead {
             content: Arc::clone(content),
             registries: Arc::clone(&self.importer.registries),
             namespace: self.name.namespace.clone(),

@@ -35,7 +35,7 @@ use crate::model::bundle_inventory::BundleInventory;
 use crate::model::clock::Clock;
 use crate::model::config::Config;
 use crate::model::job::CopyJob;
-use crate::model::policy::{Allowed, Destinations};
+use crate::model::policy::{AllowList, Destinations};
 use crate::model::required_images::{RequiredImages, SetName};
 
 /// What the controller is made from.
@@ -47,7 +47,7 @@ pub struct Context {
     /// Edge registries that sets may name.
     pub destinations: Destinations,
     /// Source registries that may be read from.
-    pub sources: Allowed,
+    pub sources: AllowList,
     /// Where events go.
     pub events: Events,
     /// Where numbers go.

@@ -14,7 +14,7 @@ use krs_core::oci::reference::Reference;
 
 use super::blocked::BlockedImages;
 use super::reconciler::Context;
-use super::wanted::Wanted;
+use super::wanted::ParsedSpec;
 use crate::adapters::high_water_marks::{HighWaterMarks, MarkError};
 use crate::engine::decide;
 use crate::model::bundle_inventory::{BundleInventory, TagAnswer, TagResolution};
@@ -38,7 +38,7 @@ pub(super) fn known<'a>(
     parts: &Context,
     namespace: &str,
     spec: &EdgeImageSetSpec,
-    wanted: &Wanted,
+    wanted: &ParsedSpec,
     stock: &'a BundleInventory,
     state: &mut SetState,
     resync: Duration,
@@ -103,7 +103,7 @@ pub(super) async fn use_answers(
 pub(super) fn withheld(
     namespace: &str,
     spec: &EdgeImageSetSpec,
-    wanted: &Wanted,
+    wanted: &ParsedSpec,
     unresolved: &[usize],
     stock: &BundleInventory,
 ) -> BlockedImages {

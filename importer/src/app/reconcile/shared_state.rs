@@ -23,7 +23,7 @@ use crate::model::target::Target;
 pub(super) struct SharedState {
     names: Mutex<Names>,
     /// Copy Jobs that take a slot, by the UID of their set.
-    running: Mutex<BTreeMap<String, Running>>,
+    running: Mutex<BTreeMap<String, ActiveJobs>>,
     locations: Mutex<BlobLocations>,
     demand: watch::Sender<Arc<RequiredImages>>,
 }
@@ -32,7 +32,7 @@ pub(super) struct SharedState {
 const MAX_CLAIM: Duration = Duration::from_secs(600);
 
 /// Active Jobs of one set, those that are about to be created included.
-struct Running {
+struct ActiveJobs {
     namespace: String,
     jobs: BTreeMap<String, Claim>,
 }
@@ -81,7 +81,7 @@ impl SharedState {
         Self { names: Mutex::default(), running: Mutex::default(), locations: Mutex::default(), demand }
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, ActiveJobs>> {
         self.running.lock()
     }
 
@@ -111,7 +111,7 @@ impl SharedState {
     pub(super) fn runs(&self, namespace: &str, uid: &str, jobs: &[CopyJob]) -> bool {
         let active = jobs.iter().filter(|job| job.is_active());
         let jobs = active.map(|job| (job.name.clone(), Claim::from(job))).collect::<BTreeMap<_, _>>();
-        let running = Running { namespace: namespace.to_owned(), jobs };
+        let running = ActiveJobs { namespace: namespace.to_owned(), jobs };
         let mut all = self.running();
         let before = all.remove(uid).map(|running| running.jobs).unwrap_or_default();
         let ended = before.keys().any(|name| !running.jobs.contains_key(name));
@@ -126,7 +126,7 @@ impl SharedState {
 
     /// Takes note that the Jobs of a set cannot be read. Those that are known count on.
     pub(super) fn runs_unknown(&self, namespace: &str, uid: &str) {
-        let unknown = || Running { namespace: namespace.to_owned(), jobs: BTreeMap::new() };
+        let unknown = || ActiveJobs { namespace: namespace.to_owned(), jobs: BTreeMap::new() };
         self.running().entry(uid.to_owned()).or_insert_with(unknown);
     }
 
@@ -148,7 +148,8 @@ impl SharedState {
     /// they only send it twice.
     pub(super) fn elsewhere(&self, namespace: &str, uid: &str, now: Timestamp) -> Elsewhere {
         let mut found = Elsewhere::default();
-        for (_, Running { namespace: whose, jobs }) in self.running().iter().filter(|(set, _)| *set != uid) {
+        for (_, ActiveJobs { namespace: whose, jobs }) in self.running().iter().filter(|(set, _)| *set != uid)
+        {
             *found.running.entry(whose.clone()).or_default() += jobs.len();
             let holds = |claim: &&Claim| {
                 whose == namespace || !claim.created.is_some_and(|created| is_over(created, MAX_CLAIM, now))
@@ -165,7 +166,8 @@ impl SharedState {
     /// How many copy Jobs run, by the namespace of their set.
     pub(super) fn running_by_namespace(&self) -> BTreeMap<String, usize> {
         let mut count = BTreeMap::<_, usize>::new();
-        for Running { namespace, jobs } in self.running().values().filter(|running| !running.jobs.is_empty())
+        for ActiveJobs { namespace, jobs } in
+            self.running().values().filter(|running| !running.jobs.is_empty())
         {
             *count.entry(namespace.clone()).or_default() += jobs.len();
         }

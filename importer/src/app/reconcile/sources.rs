@@ -24,11 +24,11 @@ use super::health::Health;
 use super::hosts::Purpose;
 use super::reconciler::Context;
 use super::secrets::{SecretError, Secrets};
-use super::wanted::Wanted;
+use super::wanted::ParsedSpec;
 use crate::engine::advice::Whose;
 use crate::engine::registry_reason::reason_of;
 use crate::model::required_images::SetName;
-use crate::model::state::{Resolved, SetState};
+use crate::model::state::{ResolvedTag, SetState};
 
 /// Tags that one registry is asked for at once.
 const MAX_CONCURRENT_CHECKS: usize = 8;
@@ -50,7 +50,7 @@ pub(super) struct Sources<'a> {
 
 /// What source registries did not say.
 #[derive(Default)]
-pub(super) struct Unanswered {
+pub(super) struct SourceFailures {
     pub(super) blocked: BlockedImages,
     /// When the first of those that are left alone is asked again.
     pub(super) left_alone_until: Option<Timestamp>,
@@ -79,11 +79,11 @@ impl Sources<'_> {
     /// answer.
     pub(super) async fn resolve(
         &self,
-        wanted: &Wanted,
+        wanted: &ParsedSpec,
         positions: &[usize],
         state: &mut SetState,
-    ) -> Result<Unanswered, kube::Error> {
-        let mut unanswered = Unanswered::default();
+    ) -> Result<SourceFailures, kube::Error> {
+        let mut unanswered = SourceFailures::default();
         let mut groups = BTreeMap::<_, Result<Group, Why>>::new();
         for position in positions {
             let (Some(image), Some(written)) =
@@ -125,7 +125,7 @@ impl Sources<'_> {
             match answer {
                 Ok(digest) => {
                     group.health.push(Health::Answered);
-                    let resolved = Resolved { digest, at: self.now, decided_by: None };
+                    let resolved = ResolvedTag { digest, at: self.now, decided_by: None };
                     state.resolved.insert(reference.to_string(), resolved);
                 }
                 Err((health, why)) => {
@@ -161,7 +161,7 @@ impl Sources<'_> {
         secret: Option<&str>,
         position: usize,
         turn: Option<&Turn>,
-        unanswered: &mut Unanswered,
+        unanswered: &mut SourceFailures,
     ) -> Result<Result<Group, Why>, kube::Error> {
         let registry_secret = match secret {
             Some(secret) => {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::adapters::heartbeat::Heartbeat;
 use crate::adapters::writes::FIELD_MANAGER;
-use crate::model::packed::Packed;
+use crate::model::packed::CompressedJson;
 use crate::model::state::SetState;
 
 /// Begins the name of every such ConfigMap; the UID of the set follows.
@@ -34,7 +34,7 @@ pub(super) struct StateStore {
 
 /// The copy of a state.
 struct Known {
-    state: Arc<Packed<SetState>>,
+    state: Arc<CompressedJson<SetState>>,
     /// The names of the Jobs in it, where it has Jobs.
     jobs: Option<BTreeSet<String>>,
 }
@@ -63,7 +63,7 @@ impl StateStore {
                 if text.is_empty() { SetState::default() } else { parse(uid, &text) }
             }
         };
-        self.know(uid, &state, Packed::new(&state).ok());
+        self.know(uid, &state, CompressedJson::new(&state).ok());
         Ok(state)
     }
 
@@ -71,7 +71,7 @@ impl StateStore {
     /// only: a write for each set in each `resyncInterval` is most of what an idle importer would have etcd store, and an
     /// importer that is started again merely asks again.
     pub(super) async fn save(&self, uid: &str, state: &SetState) -> Result<(), kube::Error> {
-        let packed = Packed::new(state).ok();
+        let packed = CompressedJson::new(state).ok();
         let known = self.known().get(uid).map(|known| Arc::clone(&known.state));
         if known.is_some() && known.as_deref() == packed.as_ref() {
             return Ok(());
@@ -97,7 +97,7 @@ impl StateStore {
     }
 
     /// Keeps the copy. A state that cannot be packed is read from the cluster each time.
-    fn know(&self, uid: &str, state: &SetState, packed: Option<Packed<SetState>>) {
+    fn know(&self, uid: &str, state: &SetState, packed: Option<CompressedJson<SetState>>) {
         let jobs = state.jobs.as_ref().map(|jobs| jobs.keys().cloned().collect());
         let known = packed.map(|packed| Known { state: Arc::new(packed), jobs });
         match known {
@@ -183,7 +183,7 @@ fn encode(state: &SetState) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::model::state::{Attempt, Resolved};
+    use crate::model::state::{Attempt, ResolvedTag};
     use krs_core::oci::digest::Digest;
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
             state.attempts.insert(key, attempt);
             state.resolved.insert(
                 format!("{n:0320}"),
-                Resolved { digest: Digest::of(b"x"), at: now, decided_by: None },
+                ResolvedTag { digest: Digest::of(b"x"), at: now, decided_by: None },
             );
         }
         let text = encode(&state);
@@ -231,7 +231,7 @@ mod tests {
             job: "krs-berlin-0123456789ab-2".to_owned(),
         };
         let resolved =
-            Resolved { digest: Digest::of(b"web"), at: at("2026-11-24T04:00:02Z"), decided_by: None };
+            ResolvedTag { digest: Digest::of(b"web"), at: at("2026-11-24T04:00:02Z"), decided_by: None };
         let bundle = krs_core::crd::BundleReference {
             name: "prod-7".to_owned(),
             stream: "prod".to_owned(),

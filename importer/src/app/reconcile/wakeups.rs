@@ -28,10 +28,10 @@ type Listener = (Option<String>, UnboundedSender<ObjectRef<EdgeImageSet>>);
 struct Queue {
     /// Counts Jobs that ended. Each set is woken once for each at most.
     ended: u64,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingSet>,
 }
 
-struct Waiting {
+struct WaitingSet {
     uid: String,
     name: SetName,
     /// For which end of a Job it was woken last.
@@ -68,7 +68,7 @@ impl Wakeups {
     pub(super) fn wait(&self, uid: &str, name: &SetName, ended: u64) {
         let waiting = &mut self.queue.lock().waiting;
         if !waiting.iter().any(|waiting| waiting.uid == uid) {
-            waiting.push_back(Waiting { uid: uid.to_owned(), name: name.clone(), woken: ended });
+            waiting.push_back(WaitingSet { uid: uid.to_owned(), name: name.clone(), woken: ended });
         }
     }
 
@@ -82,7 +82,7 @@ impl Wakeups {
         let is_lost = {
             let mut queue = self.queue.lock();
             let ended = queue.ended;
-            let is_gone = |waiting: &Waiting| !is_alive(&waiting.uid);
+            let is_gone = |waiting: &WaitingSet| !is_alive(&waiting.uid);
             let is_lost = queue.waiting.iter().any(|waiting| is_gone(waiting) && waiting.woken == ended);
             queue.waiting.retain(|waiting| !is_gone(waiting));
             is_lost
@@ -110,7 +110,7 @@ impl Wakeups {
             let mut queue = self.queue.lock();
             let ended = queue.ended;
             let is_next =
-                |waiting: &&mut Waiting| waiting.woken < ended && may_create(&waiting.name.namespace);
+                |waiting: &&mut WaitingSet| waiting.woken < ended && may_create(&waiting.name.namespace);
             let next = queue.waiting.iter_mut().find(is_next);
             next.map(|waiting| {
                 waiting.woken = ended;

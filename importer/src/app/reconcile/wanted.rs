@@ -19,13 +19,13 @@ use crate::model::target::{Target, targets};
 const SHOWN: usize = 3;
 
 /// A spec that is understood.
-pub(super) struct Wanted {
+pub(super) struct ParsedSpec {
     pub(super) destination: Destination,
     pub(super) images: Vec<SetImage>,
 }
 
 /// Understands a spec. The API server has judged it before, but perhaps by the rules of another version. (T-79)
-pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Blocker> {
+pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<ParsedSpec, Blocker> {
     let images = check_spec(spec).map_err(|problems| {
         let shown = problems.iter().map(|problem| format!("{}: {}", problem.field, problem.message));
         invalid(shortened(shown, SHOWN, "; "))
@@ -39,7 +39,7 @@ pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Blocker> {
         .destination_registry
         .parse::<Destination>()
         .map_err(|error| invalid(format!("spec.destinationRegistry: {error}")))?;
-    Ok(Wanted { destination, images })
+    Ok(ParsedSpec { destination, images })
 }
 
 /// What is said of a spec that this version cannot read.
@@ -81,7 +81,7 @@ pub(super) fn allowed(
     Err(Blocker { reason: reason::INSECURE_DESTINATION_NOT_ALLOWED, message, stalled: true })
 }
 
-impl Wanted {
+impl ParsedSpec {
     /// The repositories that the set writes to.
     pub(super) fn repositories(&self) -> Repositories {
         let repository = |image: &SetImage| self.destination.repository(&image.repository).ok();
@@ -103,7 +103,7 @@ impl Wanted {
 /// Whether a set may write to the registry that it names.
 pub(super) fn may_write(set: &EdgeImageSet, list: &Destinations) -> bool {
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-    let is_allowed = |wanted: Wanted| allowed(&wanted.destination, &set.spec, namespace, list).is_ok();
+    let is_allowed = |wanted: ParsedSpec| allowed(&wanted.destination, &set.spec, namespace, list).is_ok();
     set.metadata.deletion_timestamp.is_none() && !set.spec.suspend && read(&set.spec).is_ok_and(is_allowed)
 }
 

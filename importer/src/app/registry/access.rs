@@ -48,7 +48,7 @@ pub(super) enum TokenReviewResult {
 pub(super) struct Unavailable(pub(super) String);
 
 type Answer = Result<TokenReviewResult, Unavailable>;
-type Pending = Shared<BoxFuture<'static, Answer>>;
+type PendingReview = Shared<BoxFuture<'static, Answer>>;
 
 /// Asks what a token stands for that came from an address.
 pub(super) type Reviewer = Box<dyn Fn(Secret, IpAddr) -> BoxFuture<'static, Answer> + Send + Sync>;
@@ -63,7 +63,7 @@ pub(super) struct Access {
 }
 
 struct Kept {
-    answer: Pending,
+    answer: PendingReview,
     started: Instant,
     until: Instant,
 }
@@ -100,7 +100,7 @@ impl Access {
         answer
     }
 
-    fn pending(&self, key: Digest, token: Secret, peer: IpAddr) -> Pending {
+    fn pending(&self, key: Digest, token: Secret, peer: IpAddr) -> PendingReview {
         let now = (self.clock)();
         let mut kept = self.kept();
         if let Some(entry) = kept.get(&key).filter(|entry| entry.until > now) {

@@ -41,11 +41,11 @@ pub(super) struct RegistryService {
     shared: bool,
     metrics: Metrics,
     /// Bundles that were asked for, as long as the library holds them.
-    offers: Mutex<HashMap<Digest, Offered>>,
+    offers: Mutex<HashMap<Digest, CachedBundle>>,
 }
 
 /// What is made of a bundle, for as long as the library holds it.
-type Offered = (Weak<OpenBundle>, Arc<ServedBundle>);
+type CachedBundle = (Weak<OpenBundle>, Arc<ServedBundle>);
 
 /// A bundle that was asked for.
 #[derive(Debug)]

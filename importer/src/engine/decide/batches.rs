@@ -16,7 +16,7 @@ use crate::model::task::{CopyTarget, MAX_MOUNT_FROM, MAX_TARGETS, MAX_TASK};
 const TASK_OVERHEAD: usize = 20 << 10;
 
 /// A target that can be copied now.
-pub(super) struct Open<'a> {
+pub(super) struct CopyCandidate<'a> {
     /// Its position among the targets of the set.
     pub(super) position: usize,
     pub(super) target: &'a Target,
@@ -32,7 +32,7 @@ pub(super) type Holders<'a> = BTreeMap<Digest, BTreeSet<&'a RepositoryName>>;
 /// Puts targets together: of one source, in spec order, spread evenly over the free slots, never two batches for one
 /// repository, and none for a repository that is `claimed`. Answers the batches with the positions of their targets.
 pub(super) fn batches(
-    mut open: Vec<Open<'_>>,
+    mut open: Vec<CopyCandidate<'_>>,
     mut slots: usize,
     claimed: &mut BTreeSet<(RegistryHost, RepositoryName)>,
     blob_locations: &Holders<'_>,
@@ -88,7 +88,7 @@ fn size_in_task(target: &Target, mount_from: &[RepositoryName]) -> usize {
 }
 
 /// Other repositories that hold blobs of the image, the one with most of them first.
-fn mount_from(open: &Open<'_>, blob_locations: &Holders<'_>) -> Vec<RepositoryName> {
+fn mount_from(open: &CopyCandidate<'_>, blob_locations: &Holders<'_>) -> Vec<RepositoryName> {
     let contents = open.image.map(|image| image.contents.as_slice()).unwrap_or_default();
     let mut held = BTreeMap::<&RepositoryName, usize>::new();
     for blob in contents.iter().collect::<BTreeSet<_>>() {

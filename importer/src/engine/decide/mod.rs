@@ -21,8 +21,8 @@ pub use observation::{Blocker, Decision, Limits, Observation, StatusSummary};
 use crate::model::clock::{after, time_left};
 use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
 use assessment::Assessment;
-use batches::{Open, batches, blob_locations};
-use target_state::{Awaited, TargetState};
+use batches::{CopyCandidate, batches, blob_locations};
+use target_state::{AwaitedEvent, TargetState};
 pub(crate) use target_state::{Intervals, withheld};
 
 /// Soonest next reconcile: what is due now was done in this one.
@@ -126,7 +126,7 @@ fn create(
         if let TargetState::Open { source, image } = target_state {
             let failed = observation.state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
             let attempt = failed.max(assessment.attempts[position]).saturating_add(1);
-            open.push(Open { position, target, source: source.clone(), image: *image, attempt });
+            open.push(CopyCandidate { position, target, source: source.clone(), image: *image, attempt });
         }
     }
     if open.is_empty() {
@@ -177,7 +177,7 @@ fn again(
             TargetState::BackOff { until, .. } | TargetState::Contested { until, .. } => at(*until),
             TargetState::Unknown { reason, .. } if *reason == reason::AUTH_FAILED => {}
             TargetState::Unknown { .. } | TargetState::Copying => at(after(observation.now, SOON)),
-            TargetState::Waiting(Awaited::Scan) => at(after(observation.now, SCAN)),
+            TargetState::Waiting(AwaitedEvent::Scan) => at(after(observation.now, SCAN)),
             TargetState::Open { .. } if !started.contains(&position) => at(after(observation.now, QUEUE)),
             _ => {}
         }

@@ -12,7 +12,7 @@ use krs_core::oci::reference::{RegistryHost, RepositoryName};
 use crate::model::answer::Answer;
 use crate::model::bundle_inventory::BundleInventory;
 use crate::model::job::{Batch, CopyJob};
-use crate::model::policy::Allowed;
+use crate::model::policy::AllowList;
 use crate::model::state::SetState;
 use crate::model::target::{Target, TargetKey};
 
@@ -57,7 +57,7 @@ pub struct Limits<'a> {
     /// Whether copying directly from source registries is allowed.
     pub online: bool,
     /// Source registries that may be read from; empty: any.
-    pub sources: &'a Allowed,
+    pub sources: &'a AllowList,
     /// How many more Jobs may run, over all sets.
     pub free_jobs: usize,
     /// How many of these are kept for what was not tried yet, so that sets that cannot succeed now do not stand in the way

@@ -10,7 +10,7 @@ use krs_core::redact::printable;
 
 use super::assessment::Assessment;
 use super::observation::{Observation, StatusSummary};
-use super::target_state::{Awaited, TargetState, stalls};
+use super::target_state::{AwaitedEvent, TargetState, stalls};
 use crate::engine::failures::last_failure;
 use crate::engine::update_state::last_bundle;
 use crate::model::job::JobPhase;
@@ -264,7 +264,7 @@ fn waiting(observation: &Observation<'_>, assessment: &Assessment<'_>) -> Option
     }
     if observation.spec.source != Source::Registry && !observation.unresolved.is_empty() {
         images.extend(observation.unresolved);
-        awaited.insert(if observation.stock.scanned { Awaited::Unseen } else { Awaited::Scan });
+        awaited.insert(if observation.stock.scanned { AwaitedEvent::Unseen } else { AwaitedEvent::Scan });
     }
     if images.is_empty() {
         return None;
@@ -273,15 +273,15 @@ fn waiting(observation: &Observation<'_>, assessment: &Assessment<'_>) -> Option
         1 => format!("1 image waits for a bundle: {}", named(observation, images.iter().copied())),
         n => format!("{n} images wait for a bundle: {}", named(observation, images.iter().copied())),
     }];
-    let names = |pick: fn(&Awaited) -> Option<&String>| {
+    let names = |pick: fn(&AwaitedEvent) -> Option<&String>| {
         let names = awaited.iter().filter_map(pick).map(|name| printable(name, 100)).collect::<Vec<_>>();
         (!names.is_empty()).then(|| list(&names))
     };
-    let away = names(|what| if let Awaited::Media(name) = what { Some(name) } else { None });
+    let away = names(|what| if let AwaitedEvent::Media(name) = what { Some(name) } else { None });
     parts.extend(away.map(|names| format!("insert {names}")));
-    let checked = names(|what| if let Awaited::Check(name) = what { Some(name) } else { None });
+    let checked = names(|what| if let AwaitedEvent::Check(name) = what { Some(name) } else { None });
     parts.extend(checked.map(|names| format!("{names} is being verified")));
-    if awaited.contains(&Awaited::Scan) {
+    if awaited.contains(&AwaitedEvent::Scan) {
         parts.push("the drop folder is being read".to_owned());
     }
     parts.extend(observation.stock.trouble.as_ref().map(|trouble| printable(trouble, MAX_QUOTED)));

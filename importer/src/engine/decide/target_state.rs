@@ -62,14 +62,14 @@ pub(super) enum TargetState<'a> {
     /// A bundle holds it for sets of other namespaces only.
     Withheld { message: String },
     /// No bundle holds it.
-    Waiting(Awaited),
+    Waiting(AwaitedEvent),
     /// It can be copied now.
     Open { source: BatchSource, image: Option<&'a StockImage> },
 }
 
 /// What a target waits for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Awaited {
+pub(super) enum AwaitedEvent {
     /// The first scan of the drop folder.
     Scan,
     /// A bundle that is being checked.
@@ -196,7 +196,7 @@ fn source<'a>(
     }
     let bundles = observation.spec.source != Source::Registry;
     if bundles && !observation.stock.scanned {
-        return Err(TargetState::Waiting(Awaited::Scan));
+        return Err(TargetState::Waiting(AwaitedEvent::Scan));
     }
     let (registry, repository) = (&target.reference.registry, &target.reference.repository);
     let allowed = observation.limits.sources.source(registry, repository);
@@ -217,9 +217,9 @@ fn source<'a>(
         return Err(withheld);
     }
     Err(match bundle {
-        Some((bundle, _)) if bundle.present => TargetState::Waiting(Awaited::Check(bundle.name.clone())),
-        Some((bundle, _)) => TargetState::Waiting(Awaited::Media(bundle.name.clone())),
-        None if bundles => TargetState::Waiting(Awaited::Unseen),
+        Some((bundle, _)) if bundle.present => TargetState::Waiting(AwaitedEvent::Check(bundle.name.clone())),
+        Some((bundle, _)) => TargetState::Waiting(AwaitedEvent::Media(bundle.name.clone())),
+        None if bundles => TargetState::Waiting(AwaitedEvent::Unseen),
         None => TargetState::Refused { message: refused(observation, target) },
     })
 }

@@ -20,8 +20,8 @@ use crate::engine::job_targets::Index;
 use crate::model::answer::Answer;
 use crate::model::bundle_inventory::{BundleInventory, Refusal, StockBundle, StockImage};
 use crate::model::job::FailedPod;
-use crate::model::marks::Standing;
-use crate::model::policy::Allowed;
+use crate::model::marks::MarkComparison;
+use crate::model::policy::AllowList;
 use crate::model::readers::Readers;
 use crate::model::state::{Attempt, SetState};
 use crate::model::target::{Target, TargetKey, targets};
@@ -50,7 +50,7 @@ struct Site {
     blob_locations: BTreeMap<Digest, Vec<RepositoryName>>,
     stock: BundleInventory,
     online: bool,
-    sources: Allowed,
+    sources: AllowList,
     free_jobs: usize,
     kept_jobs: usize,
 }
@@ -90,7 +90,7 @@ impl Site {
             blob_locations: BTreeMap::new(),
             stock,
             online: false,
-            sources: Allowed::default(),
+            sources: AllowList::default(),
             free_jobs: 8,
             kept_jobs: 0,
         }
@@ -159,7 +159,7 @@ fn bundle(sequence: u64, targets: &[Target]) -> StockBundle {
         stream: "prod".parse().unwrap(),
         sequence,
         identity: Digest::of(format!("identity {sequence}").as_bytes()),
-        standing: Standing::Current,
+        standing: MarkComparison::Current,
         digest: Digest::of(format!("bundle {sequence}").as_bytes()),
         created_at: at(0),
         present: true,

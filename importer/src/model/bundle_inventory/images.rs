@@ -14,10 +14,10 @@ use super::StockImage;
 
 /// The images of a bundle, in the order of its manifest. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct StockImages(Arc<Indexed>);
+pub struct StockImages(Arc<ImageTable>);
 
 #[derive(Default)]
-struct Indexed {
+struct ImageTable {
     images: Box<[StockImage]>,
     /// Their positions, ordered by reference, and by digest.
     by_reference: Box<[u32]>,
@@ -36,7 +36,7 @@ impl StockImages {
     }
 }
 
-impl Indexed {
+impl ImageTable {
     fn get(&self, position: u32) -> Option<&StockImage> {
         self.images.get(usize::try_from(position).ok()?)
     }
@@ -64,7 +64,7 @@ impl FromIterator<StockImage> for StockImages {
         by_digest.sort_by_key(|(image, _)| image.digest);
         let only = |positions: Vec<(_, u32)>| positions.into_iter().map(|(_, position)| position).collect();
         let (by_reference, by_digest) = (only(by_reference), only(by_digest));
-        Self(Arc::new(Indexed { images, by_reference, by_digest }))
+        Self(Arc::new(ImageTable { images, by_reference, by_digest }))
     }
 }
 

@@ -13,7 +13,7 @@ fn bundle(stream: &str, sequence: u64, second: i64, content: &str) -> StockBundl
     StockBundle {
         stream: stream.parse().unwrap(),
         identity: Digest::of(name.as_bytes()),
-        standing: Standing::Current,
+        standing: MarkComparison::Current,
         sequence,
         digest: Digest::of(format!("bundle {name}").as_bytes()),
         created_at: at(second),
@@ -42,7 +42,7 @@ fn stock(bundles: &[StockBundle]) -> BundleInventory {
 }
 
 /// The bundle that decides the tag now.
-fn decides(stock: &BundleInventory, held: Option<&Resolved>) -> Option<String> {
+fn decides(stock: &BundleInventory, held: Option<&ResolvedTag>) -> Option<String> {
     match stock.resolve("shop", &app(), held) {
         TagResolution::New(answer) => Some(answer.bundle().name.clone()),
         _ => None,
@@ -50,7 +50,7 @@ fn decides(stock: &BundleInventory, held: Option<&Resolved>) -> Option<String> {
 }
 
 /// What a set holds after it used the answer of a bundle.
-fn held(bundle: &StockBundle) -> Resolved {
+fn held(bundle: &StockBundle) -> ResolvedTag {
     let stock = stock(std::slice::from_ref(bundle));
     let TagResolution::New(answer) = stock.resolve("shop", &app(), None) else { panic!("it decides") };
     let used = UsedDecisions::of(&bundle.stream, &bundle.mark());
@@ -62,15 +62,16 @@ fn t27_t158_a_tag_is_never_resolved_from_below_the_mark_and_digests_still_are() 
     let mut old = bundle("prod", 117, 1, "old");
     let new = bundle("prod", 118, 2, "new");
     assert_eq!(decides(&stock(&[old.clone(), new.clone()]), None).unwrap(), "prod-118");
-    old.standing = Standing::Superseded { by: 118 };
+    old.standing = MarkComparison::Superseded { by: 118 };
     let only = stock(std::slice::from_ref(&old));
     assert_eq!(only.resolve("shop", &app(), None), TagResolution::Unanswered);
     assert_eq!(only.resolve("shop", &app(), Some(&held(&new))), TagResolution::Unanswered);
     assert_eq!(only.superseded(&app()).count(), 1);
     assert!(only.find("shop", &Digest::of(b"old"), &[]).is_some(), "118 may be a delta whose base is 117");
-    for standing in
-        [Standing::Reused { expected: Digest::of(b"x") }, Standing::Unknown { detail: "no mark".to_owned() }]
-    {
+    for standing in [
+        MarkComparison::Reused { expected: Digest::of(b"x") },
+        MarkComparison::Unknown { detail: "no mark".to_owned() },
+    ] {
         old.standing = standing;
         assert_eq!(
             stock(std::slice::from_ref(&old)).resolve("shop", &app(), None),
@@ -141,7 +142,7 @@ fn within_a_stream_the_sequence_counts_whatever_the_clocks_of_senders_say() {
     assert_eq!(decides(&both, None).unwrap(), "prod-118");
     assert_eq!(decides(&both, Some(&held(&old))).unwrap(), "prod-118");
     // Version 0.1 kept no bundle, and a registry names none: any bundle decides then.
-    let registry = Resolved { decided_by: None, ..held(&old) };
+    let registry = ResolvedTag { decided_by: None, ..held(&old) };
     assert_eq!(decides(&both, Some(&registry)).unwrap(), "prod-118");
     // A person lowered the mark: the older bundle counts again.
     assert_eq!(

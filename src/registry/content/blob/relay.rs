@@ -17,14 +17,14 @@ use crate::registry::failure::error::RegistryError;
 const AHEAD: usize = 4;
 
 /// Is told how many more bytes were received.
-pub type Received = Arc<dyn Fn(u64) + Send + Sync>;
+pub type ByteObserver = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// A download that is an upload's body. It starts when it is polled first, and ends when it is dropped.
 pub(in crate::registry) struct Relay {
     from: Repository,
     digest: Digest,
     size: u64,
-    received: Received,
+    received: ByteObserver,
     /// Offset in the blob of the next byte that is passed on.
     position: u64,
     /// Bytes that were received and not passed on yet.
@@ -53,7 +53,7 @@ impl Relay {
         digest: Digest,
         size: u64,
         position: u64,
-        received: Received,
+        received: ByteObserver,
     ) -> Self {
         // In a lane of its own: the upload holds a connection until its body is complete.
         let from = from.for_relay();

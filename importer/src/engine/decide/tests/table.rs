@@ -410,12 +410,12 @@ fn a_registry_that_is_away_for_a_night_turns_nothing_red_but_not_indefinitely() 
 #[test]
 fn online_images_come_from_a_bundle_first_and_from_allowed_registries_only() {
     let mut site = Site::of(1);
-    let hub = || Allowed::parse(&["docker.io".to_owned()]).unwrap();
+    let hub = || AllowList::parse(&["docker.io".to_owned()]).unwrap();
     (site.online, site.sources) = (true, hub());
     assert!(matches!(site.decide().create[0].source, BatchSource::Bundle { .. }));
     site.stock.bundles.clear();
     assert!(matches!(site.decide().create[0].source, BatchSource::Registry { .. }));
-    site.sources = Allowed::parse(&["ghcr.io".to_owned()]).unwrap();
+    site.sources = AllowList::parse(&["ghcr.io".to_owned()]).unwrap();
     assert_eq!(reasons(&site).0, reason::WAITING_FOR_BUNDLE);
     site.sources = hub();
     site.stock.scanned = false;

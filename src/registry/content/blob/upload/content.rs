@@ -10,7 +10,7 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;
 use crate::registry::client::repository::Repository;
 use crate::registry::content::blob::io::BlobSource;
-use crate::registry::content::blob::relay::Received;
+use crate::registry::content::blob::relay::ByteObserver;
 
 /// How a blob got into a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum BlobContent {
         /// The repository that the blob is mounted from.
         name: RepositoryName,
         /// Is told how many more bytes were received.
-        received: Received,
+        received: ByteObserver,
     },
     /// A repository of another registry. The blob is downloaded and sent on without being stored here.
     Elsewhere(Box<Repository>),
@@ -65,9 +65,9 @@ pub struct BlobPush {
 
 /// A source without bytes.
 #[derive(Debug)]
-pub(in crate::registry) struct Nothing;
+pub(in crate::registry) struct EmptySource;
 
-impl BlobSource for Nothing {
+impl BlobSource for EmptySource {
     fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> std::io::Result<usize> {
         Ok(0)
     }

@@ -9,7 +9,7 @@ use crate::oci::digest::{Digest, Hasher, check};
 use crate::oci::reference::RepositoryName;
 use crate::registry::client::repository::Repository;
 use crate::registry::content::blob::io::BlobSource;
-use crate::registry::content::blob::upload::content::{BlobContent, BlobPush, Nothing, PushOutcome};
+use crate::registry::content::blob::upload::content::{BlobContent, BlobPush, EmptySource, PushOutcome};
 use crate::registry::content::blob::upload::state::Upload;
 use crate::registry::failure::error::RegistryError;
 
@@ -80,7 +80,7 @@ impl Repository {
         digest: &Digest,
         from: Option<&RepositoryName>,
     ) -> Result<bool, RegistryError> {
-        let mut upload = Upload::new(self, digest, 0, BlobContent::Source(Arc::new(Nothing)));
+        let mut upload = Upload::new(self, digest, 0, BlobContent::Source(Arc::new(EmptySource)));
         if let Some(from) = from
             && upload.mount(from).await
         {

@@ -11,7 +11,7 @@ use url::Url;
 use crate::oci::digest::Digest;
 use crate::registry::client::repository::Repository;
 use crate::registry::client::shared::AbandonedUpload;
-use crate::registry::content::blob::relay::{Received, Relay};
+use crate::registry::content::blob::relay::{ByteObserver, Relay};
 use crate::registry::content::blob::upload::content::BlobContent;
 use crate::registry::content::blob::upload_body::{Feed, SourceHash, UploadBody};
 use crate::registry::failure::error::{LOST_UPLOAD, RegistryError};
@@ -70,7 +70,7 @@ fn feed(
         }
         BlobContent::Repository { name, received } => (repository.sibling(name), Arc::clone(received)),
         BlobContent::Elsewhere(from) => {
-            let received: Received = Arc::new(|_| ());
+            let received: ByteObserver = Arc::new(|_| ());
             (from.as_ref().clone(), received)
         }
     };

@@ -111,7 +111,7 @@ impl SiteUnderTest {
                     bundle.name,
                     set.name
                 );
-                let later = |(_, held): (&String, &crate::model::state::Resolved)| {
+                let later = |(_, held): (&String, &crate::model::state::ResolvedTag)| {
                     held.decided_by.as_ref().is_some_and(|by| by.created_at < bundle.created_at)
                 };
                 let waits = !set.unresolved.is_empty() || set.state.resolved.iter().any(later);

@@ -80,7 +80,7 @@ impl SiteUnderTest {
             blob_locations: &BTreeMap::new(),
             stock: &stock,
             renew_in: None,
-            limits: Limits { online: false, sources: &Allowed::default(), free_jobs, kept_jobs: 0 },
+            limits: Limits { online: false, sources: &AllowList::default(), free_jobs, kept_jobs: 0 },
         });
         set.is_ready = decision.summary.ready.0 == reason::SYNC_SUCCESSFUL;
         set.waits_for_jobs = decision.waits_for_jobs;

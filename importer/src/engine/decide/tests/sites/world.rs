@@ -83,7 +83,7 @@ fn site_bundle(stream: &str, sequence: u64, second: i64) -> StockBundle {
         stream: stream.parse().unwrap(),
         sequence,
         identity: Digest::of(format!("identity {name}").as_bytes()),
-        standing: Standing::Current,
+        standing: MarkComparison::Current,
         digest: Digest::of(format!("bundle {name}").as_bytes()),
         created_at: at(second),
         present: true,
@@ -193,7 +193,7 @@ impl SiteUnderTest {
     /// As the store of the marks does it.
     pub(super) fn raise(&mut self, stream: &str, bundle: &Mark) -> Option<UsedDecisions> {
         let stream_name = stream.parse().unwrap();
-        if self.marks().standing(&stream_name, bundle) != Standing::Current {
+        if self.marks().standing(&stream_name, bundle) != MarkComparison::Current {
             return None;
         }
         self.marks.insert(stream.to_owned(), json!(bundle).to_string());
