@@ -215,15 +215,21 @@ impl Against {
         resolved.images.iter().for_each(|image| self.images.insert_resolved(image));
     }
 
-    /// What all sites have, of what goes to `destinations`, and what a person should know of it.
+    /// What all sites have, of what goes to `destinations` (absent: they are not known), and what a person should know of it.
     ///
     /// # Errors
     /// None in practice: every receipt was read from JSON.
-    pub(super) fn base(&self, destinations: &BTreeSet<RegistryHost>) -> Result<(Base, Vec<String>), Failure> {
+    pub(super) fn base(
+        &self,
+        destinations: Option<&BTreeSet<RegistryHost>>,
+    ) -> Result<(Base, Vec<String>), Failure> {
         let (mut bases, mut remarks) = (self.bases.clone(), Vec::new());
         for (name, site) in &self.sites {
             let mut of_site = None;
             if let Some(receipt) = &site.receipt {
+                // A destination that is not known may be any registry of the site: then all of them must have a layer.
+                let all = || receipt.registries.iter().map(|registry| registry.registry.clone()).collect();
+                let destinations = &destinations.cloned().unwrap_or_else(all);
                 of_site = Some(Base::of_site(receipt, destinations, &self.images)?);
                 let unknown = receipt.roots().filter(|(.., root)| self.images.get(root).is_none()).count();
                 if unknown > 0 {

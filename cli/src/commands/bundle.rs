@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -364,8 +364,8 @@ impl Run {
             self.against.insert(&known);
         }
         let destinations = self.loaded.sets.iter().map(|loaded| destination(&loaded.set));
-        let destinations = destinations.collect::<Result<_, _>>()?;
-        (self.options.base, self.base_remarks) = self.against.base(&destinations)?;
+        let destinations = destinations.collect::<Option<BTreeSet<_>>>();
+        (self.options.base, self.base_remarks) = self.against.base(destinations.as_ref())?;
         Ok(())
     }
 
@@ -434,10 +434,10 @@ impl Run {
     }
 }
 
-/// The registry that a set names.
-fn destination(set: &CheckedSet) -> Result<RegistryHost, Failure> {
+/// The registry that a set names; `None` if it contains a variable, which each site replaces.
+fn destination(set: &CheckedSet) -> Option<RegistryHost> {
     let destination = set.spec.destination_registry.parse::<Destination>();
-    destination.map(|destination| destination.registry).map_err(|error| Failure::other(error.to_string()))
+    destination.ok().map(|destination| destination.registry)
 }
 
 /// What the references of the images stand for.

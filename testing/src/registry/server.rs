@@ -184,10 +184,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, sh
     let _ = server.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(
-    shared: Arc<ServerState>,
-    request: Request<hyper::body::Incoming>,
-) -> Result<Reply, Cut> {
+async fn answer(shared: Arc<ServerState>, request: Request<hyper::body::Incoming>) -> Result<Reply, Cut> {
     let (parts, body) = request.into_parts();
     let (entry, _under_way) = shared.log.add(&parts);
     let route = Route::of(parts.uri.path());
