@@ -34,6 +34,7 @@ mod receipts;
 mod referrers;
 mod reports;
 mod resume;
+mod rounds;
 mod sets;
 mod settings;
 mod sign;
