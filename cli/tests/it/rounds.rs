@@ -116,13 +116,12 @@ fn three_rounds_with_a_lost_drive_a_restored_site_and_short_receipts() {
     ["kiel", "munich"].iter().for_each(|name| all.arrives(name, "r3.krs.tar"));
     ["berlin", "kiel", "munich"].iter().for_each(|name| all.has(name, &[2, 3]));
 
-    // Each layer went into each registry once, and what went over the wire is what the drives carried and little more.
+    // Each layer went into each registry once. Seen: 13.8 MB on the drives in place of 30.1 MB, and 3.3 MB into each registry.
     let shown = all.site.desk.krs(&["catalog", "show", "c.jsonl", "--format", "json"]).ok().json();
     let confirmed = |at: usize| shown["bundles"][at]["confirmedBy"].as_array().unwrap().len();
     assert_eq!([confirmed(0), confirmed(1), confirmed(2), confirmed(3)], [1, 1, 0, 1], "{shown}");
     let sent = |name: &str| all.edge(name).requests().iter().map(|request| request.bytes_in).sum::<u64>();
     let wire = ["berlin", "kiel", "munich"].map(|name| (name, sent(name)));
-    println!("drives {}, full bundles {}, into registries {wire:?}", all.drives, all.full);
     assert!(all.size("r2.krs.tar") < 300_000 && all.size("r3.krs.tar") < 400_000);
     assert!(all.size("r3-berlin.krs.tar") >= all.size("full.krs.tar"));
     assert!(wire.iter().all(|(_, bytes)| *bytes < all.size("full.krs.tar") * 11 / 10), "{wire:?}");
