@@ -3,6 +3,7 @@
 
 mod against;
 mod bundle;
+mod bundle_run;
 mod catalog;
 mod catalog_name;
 mod collect;
