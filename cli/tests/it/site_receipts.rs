@@ -127,6 +127,26 @@ fn a_site_that_names_its_images_gets_no_byte_of_their_layers_again() {
 }
 
 #[test]
+fn where_the_destination_is_a_variable_each_registry_of_the_site_must_have_a_layer() {
+    let mut site = at_version_two();
+    let set = site.set().replace("edge.local:5000", "${REGISTRY}");
+    site.checkout.write("sites/berlin.yaml", set);
+    site.checkout.commit("Leave the registry to the site");
+    let mut receipt = receipt(&site, "berlin");
+    write(&site, "berlin.receipt.json", &receipt, "berlin");
+    let against = ["--against", "berlin.receipt.json"];
+    second(&site, "one.krs.tar", &against).ok();
+    assert!(bytes(&site, "one.krs.tar").len() < 60_000);
+    let mut other = receipt.registries[0].clone();
+    other.registry = "other.local:5000".parse().unwrap();
+    other.repositories.clear();
+    receipt.registries.push(other);
+    write(&site, "berlin.receipt.json", &receipt, "berlin");
+    second(&site, "two.krs.tar", &against).ok();
+    assert!(bytes(&site, "two.krs.tar").len() > 3_000_000, "the other registry has nothing");
+}
+
+#[test]
 fn a_short_receipt_or_the_catalog_is_enough_for_the_next_delta() {
     let site = at_version_two();
     second(&site, "file.krs.tar", &["--against", "v1.krs.tar"]).ok();
