@@ -46,6 +46,10 @@ claim that the chart creates keeps its name, since it holds bundles.
 {{- if $drop.node.path }}-{{ list $drop.node.path $drop.node.hostname $drop.node.size | toJson | sha256sum | trunc 8 }}{{ end }}
 {{- end }}
 {{- end }}
+{{- /* Whether receipts are written to media; empty: no. */}}
+{{- define "krs.receiptsToMedia" -}}
+{{- if dig "toMedia" false (.Values.receipts | default dict) }}true{{ end }}
+{{- end }}
 {{- /* Group and user, unless the platform assigns them. */}}
 {{- define "krs.podSecurityContext" -}}
 {{- $context := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") }}

@@ -131,6 +131,12 @@ pub struct Metrics {
     pub watch_success: Family<WatchLabels, Gauge>,
     /// Images of a set of which the edge registry holds content that differs from its digest.
     pub corrupt: Family<SetLabels, Gauge>,
+    /// When the receipt of the site was made, in seconds of Unix time; 0: there is none.
+    pub receipt_created: Gauge,
+    /// Whether the receipt of the site could not be written when that was last tried: 0 or 1.
+    pub receipt_failing: Gauge,
+    /// Media that the receipt of the site could not be written to.
+    pub receipt_media_failing: Gauge,
     /// Registries that are left alone: 1.
     pub registry_back_off: Family<RegistryLabels, Gauge>,
     /// Those of them that are shown.
@@ -179,6 +185,9 @@ impl Metrics {
             watch_success: Family::default(),
             corrupt: Family::default(),
             registry_back_off: Family::default(),
+            receipt_created: Gauge::default(),
+            receipt_failing: Gauge::default(),
+            receipt_media_failing: Gauge::default(),
             left_alone: Arc::default(),
         };
         // Until something succeeds, the start counts: an alert is due once it has been in vain for long.
@@ -282,6 +291,21 @@ impl Metrics {
             "registry_back_off",
             "Registries that receive no requests for some time, because they failed or asked for a pause",
             metrics.registry_back_off.clone(),
+        );
+        all.register(
+            "receipt_created_timestamp_seconds",
+            "When the receipt of the site was made; 0: there is none",
+            metrics.receipt_created.clone(),
+        );
+        all.register(
+            "receipt_failing",
+            "Whether the receipt of the site could not be written when that was last tried",
+            metrics.receipt_failing.clone(),
+        );
+        all.register(
+            "receipt_media_failing",
+            "Media in the drop folder that the receipt of the site could not be written to",
+            metrics.receipt_media_failing.clone(),
         );
         (metrics, all)
     }

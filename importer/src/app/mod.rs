@@ -5,6 +5,7 @@ pub mod controller;
 pub mod http;
 pub mod intake;
 pub mod probe;
+pub mod receipts;
 pub mod reconcile;
 pub mod registry;
 pub mod run;

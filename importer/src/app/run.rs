@@ -26,12 +26,14 @@ use crate::adapters::metrics::Metrics;
 use crate::app::controller;
 use crate::app::http::{self, Health};
 use crate::app::intake::Intake;
+use crate::app::receipts::ReceiptWriter;
 use crate::app::reconcile::{Context, Reconciler};
 use crate::app::registry::{Certificate, Registry};
 use crate::app::start::{Start, StepError};
 use crate::app::tls::{self, ServerIdentity};
 use crate::model::bundle_inventory::BundleInventory;
 use crate::model::config::{Config, ConfigError};
+use crate::model::media_record::MediaRecords;
 use crate::model::policy::{self, AllowList, Destinations};
 use crate::model::required_images::RequiredImages;
 
@@ -192,6 +194,15 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         metrics.clone(),
     )
     .await?;
+    let (outcomes, finished) = watch::channel(None);
+    let receipts = ReceiptWriter::new(&config, client.clone(), demanded.clone(), finished, metrics.clone());
+    let (records, recorded) = watch::channel(Arc::<MediaRecords>::default());
+    let to_media = config.receipts.to_media;
+    let receipts = receipts.map(|receipts| {
+        if to_media { receipts.with_media(config.receipts.folder.clone(), records) } else { receipts }
+    });
+    // Without a name of the site nothing is written, and no media wait.
+    let waits = to_media && receipts.is_some();
     let intake = Intake::new(
         Arc::clone(&config),
         client.clone(),
@@ -203,8 +214,10 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         demanded,
         stock,
     )
+    .with_outcomes(outcomes)
     .with_heartbeat(heartbeats.begin("the intake", LOOP_LIMIT))
     .with_watch(Arc::clone(&watches), heartbeats.clone(), Pace { limit: LOOP_LIMIT, ..Pace::default() });
+    let intake = if waits { intake.with_receipts(recorded) } else { intake };
     let importer = Reconciler::new(Context {
         config: Arc::clone(&config),
         client: client.clone(),
@@ -234,6 +247,9 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     }));
     parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
+    if let Some(receipts) = receipts {
+        parts.spawn(named("the receipt of the site", ok(receipts.run(stopped()))));
+    }
     let controlling =
         controller::run(Arc::new(importer), watches, stocked, is_primed, Pace::default(), stopped());
     parts.spawn(named("the controller", ok(controlling)));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::files;
 use krs_core::oci::reference::RegistryHost;
+use krs_core::sync::receipt::SiteName;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
@@ -64,6 +65,9 @@ pub struct Config {
     /// The drop folder.
     #[serde(default)]
     pub intake: IntakeConfig,
+    /// The receipts of the site.
+    #[serde(default)]
+    pub receipts: ReceiptConfig,
     /// The registry that copy Jobs read bundles from.
     pub registry: RegistryConfig,
     /// The copy Jobs.
@@ -175,6 +179,22 @@ pub struct IntakeConfig {
     pub keep: Duration,
 }
 
+/// The receipts of the site.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ReceiptConfig {
+    /// Whether they are written to the media with bundles, too.
+    pub to_media: bool,
+    /// Where the drop folder is mounted for that: nothing else is written through this mount.
+    pub folder: Utf8PathBuf,
+}
+
+impl Default for ReceiptConfig {
+    fn default() -> Self {
+        Self { to_media: false, folder: "/receipts".into() }
+    }
+}
+
 /// The registry that copy Jobs read bundles from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -262,6 +282,11 @@ impl Config {
         let text = std::fs::File::open(path).and_then(|file| files::read_to_string(file, MAX_CONFIG));
         let text = text.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|detail| ConfigError::Content { path: path.to_owned(), detail })
+    }
+
+    /// The name of the site as receipts have it; `None`: the site has no name, and writes no receipts.
+    pub fn site_name(&self) -> Option<Result<SiteName, String>> {
+        self.site.as_deref().map(str::parse)
     }
 
     /// Reads the text of the file.

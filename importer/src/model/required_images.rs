@@ -10,6 +10,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::Reference;
 
+use crate::model::site_content::SetContent;
 use crate::model::state::{DecidedBy, ResolvedTag};
 
 /// Every set by namespace and name.
@@ -44,6 +45,8 @@ pub struct SetDemand {
     pub follows_bundles: bool,
     /// Bundles (digests of their manifests) that running Jobs of this set copy from.
     pub copying_from: BTreeSet<Digest>,
+    /// What is present of it, and what it waits for; nothing where the site writes no receipt.
+    pub content: SetContent,
 }
 
 /// Most of a name that is not written again: its length is one byte.

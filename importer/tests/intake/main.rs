@@ -16,6 +16,8 @@ mod media;
 mod older;
 mod overwritten;
 mod pulled;
+mod receipts;
+mod receipts_on_media;
 mod stored;
 mod unreadable;
 mod world;

@@ -24,6 +24,7 @@ use krs_importer::adapters::heartbeat::{Heartbeats, Watches};
 use krs_importer::adapters::high_water_marks::HighWaterMarks;
 use krs_importer::adapters::metrics::Metrics;
 use krs_importer::app::intake::{Intake, VerificationOptions};
+use krs_importer::app::receipts::{ReceiptPace, ReceiptWriter};
 use krs_importer::model::bundle_inventory::BundleInventory;
 use krs_importer::model::config::Config;
 use krs_importer::model::required_images::{MissingImage, RequiredImages, SetDemand, SetName};
@@ -75,6 +76,10 @@ pub(crate) struct World {
     pub(crate) details: Duration,
     /// How many sets list the image in each bundle.
     pub(crate) sets: usize,
+    /// When receipts are written; none: never.
+    pub(crate) receipts: Option<ReceiptPace>,
+    /// How long media wait for theirs.
+    pub(crate) receipt_limit: Option<Duration>,
     source: Registry,
     home: tempfile::TempDir,
 }
@@ -88,6 +93,7 @@ pub(crate) struct Running {
     pub(crate) metrics: Metrics,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
+    receipts: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl World {
@@ -121,6 +127,8 @@ impl World {
             pace: SLOW,
             details: Duration::ZERO,
             sets: 1,
+            receipts: None,
+            receipt_limit: None,
             source,
             home,
         }
@@ -226,7 +234,23 @@ impl World {
         let metrics = Metrics::new().0;
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
         let (store, kept, measured) = (Arc::clone(&library), Arc::clone(&marks), metrics.clone());
+        let (outcomes, finished) = watch::channel(None);
+        let (records, recorded) = watch::channel(Arc::default());
+        let to_media = config.receipts.to_media;
+        let receipts = self.receipts.map(|pace| {
+            let (client, measured) = (client.clone(), metrics.clone());
+            let writer = ReceiptWriter::new(&config, client, demanded.clone(), finished, measured).unwrap();
+            let folder = config.receipts.folder.clone();
+            let writer = if to_media { writer.with_media(folder, records) } else { writer };
+            tokio::spawn(writer.with_pace(pace).run(std::future::pending()))
+        });
         let intake = Intake::new(config, client, events, metrics, store, faults, kept, demanded, stock);
+        let intake = intake.with_outcomes(outcomes);
+        let intake = if to_media { intake.with_receipts(recorded) } else { intake };
+        let intake = match self.receipt_limit {
+            Some(limit) => intake.with_receipt_limit(limit),
+            None => intake,
+        };
         let intake = intake.with_verification(self.passes.clone()).with_details(self.details).with_watch(
             watches,
             Heartbeats::default(),
@@ -236,7 +260,7 @@ impl World {
         let task = tokio::spawn(intake.run(async move {
             let _ = stopped.await;
         }));
-        Running { stock: stocked, demand, library, marks, metrics: measured, stop, task }
+        Running { stock: stocked, demand, library, marks, metrics: measured, stop, task, receipts }
     }
 
     /// Waits until the status of an ImageBundle is as wanted.
@@ -316,13 +340,16 @@ impl Running {
 
     /// As `kill -9` does.
     pub(crate) async fn kill(self) {
-        self.task.abort();
-        let _ = self.task.await;
+        for task in std::iter::once(self.task).chain(self.receipts) {
+            task.abort();
+            let _ = task.await;
+        }
     }
 
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
+        self.receipts.inspect(tokio::task::JoinHandle::abort);
     }
 }
 

@@ -19,6 +19,7 @@ mod policy;
 #[path = "../support/program.rs"]
 mod program;
 mod progress;
+mod receipts;
 mod refused;
 mod registries;
 mod renewals;

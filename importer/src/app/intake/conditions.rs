@@ -20,6 +20,9 @@ pub(super) const SETS_APPLIED: &str = "SetsApplied";
 /// Reason of a mark that cannot be read.
 pub(super) const MARK_UNREADABLE: &str = "MarkUnreadable";
 
+/// Reason of media that the receipt of the site is written to.
+pub(super) const WRITING_RECEIPT: &str = "WritingReceipt";
+
 /// Whether an earlier run has verified and imported the bundle.
 pub(super) fn was_imported(status: Option<&ImageBundleStatus>) -> bool {
     let holds = |type_| state(status, type_).is_some_and(|(status, _)| status == "True");

@@ -12,10 +12,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::volume_of;
 use krs_core::redact::printable;
 
+use crate::adapters::media_receipts;
+
 /// What the names of bundles end with.
 pub(super) const SUFFIX: &str = ".krs.tar";
-/// Folders that systems make on media for themselves.
-const SYSTEM: [&str; 3] = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
+/// Folders that systems make on media for themselves, and that of the receipts.
+const SYSTEM: [&str; 4] = ["lost+found", "System Volume Information", "$RECYCLE.BIN", media_receipts::FOLDER];
 
 /// By what a file that changed is told from one that did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(super) struct Stamp {
     pub modified: Option<SystemTime>,
     /// The device and the number of the file on it: other ones after media were pulled and put back.
     pub inode: (u64, u64),
+    /// The file system; of volumes: that of the first.
+    pub device: u64,
 }
 
 /// A file with the name of a bundle.
@@ -149,6 +153,7 @@ fn found(path: Utf8PathBuf, metadata: &Metadata) -> Found {
         size: metadata.len(),
         modified: metadata.modified().ok(),
         inode: (metadata.dev(), metadata.ino()),
+        device: metadata.dev(),
     };
     let media = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
     Found { path, stamp, media }

@@ -61,7 +61,7 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
 fn t140_nothing_is_read_from_a_file_whose_folder_hangs_until_it_was_opened_again() {
     let now = Timestamp::now();
     let mut entry = Entry::new("a".to_owned(), now);
-    entry.stamp = Some(folder::Stamp { size: 4, modified: None, inode: (1, 2) });
+    entry.stamp = Some(folder::Stamp { size: 4, modified: None, inode: (1, 2), device: 1 });
     for _ in 0..3 {
         entry.hangs("usb1 does not answer", now);
     }

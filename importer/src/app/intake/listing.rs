@@ -161,6 +161,7 @@ fn joined(archive: &str, volumes: &BTreeMap<u64, Found>) -> Option<Found> {
             all.inode.0.rotate_left(7) ^ volume.stamp.inode.0,
             all.inode.1.rotate_left(7) ^ volume.stamp.inode.1 ^ n,
         ),
+        device: first.stamp.device,
     });
     let folder = first.path.parent();
     let one = volumes.values().all(|volume| volume.path.parent() == folder);

@@ -21,6 +21,8 @@ mod listing;
 mod names;
 mod namespaces;
 mod offers;
+mod outcomes;
+mod receipt_waits;
 mod record;
 mod rejection;
 mod removal;
@@ -62,9 +64,11 @@ use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::metrics::{Metrics, unix_seconds};
 use crate::adapters::watch_source::Source;
 use crate::model::bundle_inventory::BundleInventory;
+use crate::model::bundle_outcomes::BundleOutcomes;
 use crate::model::clock::Clock;
 use crate::model::config::Config;
 use crate::model::marks::Marks;
+use crate::model::media_record::MediaRecords;
 use crate::model::required_images::RequiredImages;
 use apply::SetApplier;
 use cluster::Cluster;
@@ -74,6 +78,7 @@ use files::{Files, Naming};
 use finding::Scan;
 use kept::Kept;
 use offers::Offers;
+use receipt_waits::ReceiptWaits;
 use record::Recorder;
 use report::Report;
 use scan::Rules;
@@ -98,6 +103,10 @@ pub struct Intake {
     inputs: Inputs,
     /// What others see.
     stock: watch::Sender<Arc<BundleInventory>>,
+    /// What became of the bundles, for the receipt of the site.
+    outcomes: watch::Sender<Option<Arc<BundleOutcomes>>>,
+    /// Which media wait for that receipt, where the site wants it there.
+    receipts: Option<ReceiptWaits>,
     files: Files,
     kept: Kept,
     scanner: Scanner,
@@ -141,6 +150,8 @@ impl Intake {
             },
             inputs,
             stock,
+            outcomes: watch::channel(None).0,
+            receipts: None,
             files: Files::default(),
             kept: Kept::default(),
             scanner: Scanner::default(),
@@ -171,6 +182,28 @@ impl Intake {
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.context.heartbeat = Some(heartbeat);
+        self
+    }
+
+    /// Tells `outcomes` what became of the bundles.
+    #[must_use]
+    pub fn with_outcomes(self, outcomes: watch::Sender<Option<Arc<BundleOutcomes>>>) -> Self {
+        Self { outcomes, ..self }
+    }
+
+    /// Keeps media until the receipt of the site is on them, as `records` tells; for a limited time.
+    #[must_use]
+    pub fn with_receipts(mut self, records: watch::Receiver<Arc<MediaRecords>>) -> Self {
+        self.receipts = Some(ReceiptWaits::new(records));
+        self
+    }
+
+    /// Keeps them for another time.
+    #[must_use]
+    pub fn with_receipt_limit(mut self, limit: Duration) -> Self {
+        if let Some(receipts) = &mut self.receipts {
+            receipts.set_limit(limit);
+        }
         self
     }
 
@@ -250,6 +283,7 @@ impl Intake {
                     self.kept.mismatches.clear();
                 }
                 Ok(()) = self.inputs.marks.changed() => {}
+                Ok(()) = receipt_written(&mut self.receipts) => {}
                 Some(Ok(event)) = self.inputs.bundles.next() => {
                     if !self.cluster.observe(event) {
                         continue;
@@ -275,6 +309,7 @@ impl Intake {
     fn reads(&self) -> bool {
         let mut opened = self.files.entries().values().filter_map(Entry::opened);
         !self.verifications.is_idle()
+            || self.receipts.as_ref().is_some_and(|receipts| !receipts.is_idle())
             || !self.offers.is_closed()
             || opened.any(|accepted| accepted.held.bundle.is_open())
     }
@@ -419,6 +454,8 @@ impl Intake {
             self.judge(marks);
         }
         usages::judge_again(&mut usages, &self.files, &self.kept);
+        let receipts = self.receipts.as_mut();
+        let media = receipts.map(|receipts| receipts.update(&self.files, &mut usages)).unwrap_or_default();
 
         report::find_mismatches(&mut self.kept, &self.files, demand);
         let naming = Naming { foreign: self.cluster.foreign(), importer: &self.context.config.namespace };
@@ -436,10 +473,21 @@ impl Intake {
             },
         );
         report::measure(&self.files, &self.context.metrics);
+        self.tell_outcomes(outcomes::outcomes(&reports, media));
         for Report { name, file, status } in reports {
             self.cluster.write(&name, &file, status).await;
             self.context.beat();
         }
+    }
+
+    fn tell_outcomes(&self, found: BundleOutcomes) {
+        self.outcomes.send_if_modified(|known| {
+            let has_changed = known.as_deref() != Some(&found);
+            if has_changed {
+                *known = Some(Arc::new(found));
+            }
+            has_changed
+        });
     }
 
     /// Forgets files that went away long ago.
@@ -450,5 +498,13 @@ impl Intake {
             }
         }
         self.kept.forget_unlisted(self.files.entries());
+    }
+}
+
+/// Done when a receipt was written to media, or could not be.
+async fn receipt_written(receipts: &mut Option<ReceiptWaits>) -> Result<(), watch::error::RecvError> {
+    match receipts {
+        Some(receipts) => receipts.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -3,10 +3,10 @@
 
 use krs_core::crd::reason;
 
-use super::conditions::{IMAGES_MISSING, IMPORTED, MARK_UNREADABLE};
+use super::conditions::{IMAGES_MISSING, IMPORTED, MARK_UNREADABLE, WRITING_RECEIPT};
 use super::entry::Entry;
 use super::rejection::sentence;
-use super::usage::Usage;
+use super::usage::{ReceiptOnMedia, Usage};
 use crate::engine::condition::{MEDIA_ABSENT, USAGE_UNKNOWN};
 use crate::engine::needed::NameList;
 use crate::model::marks::MarkComparison;
@@ -49,7 +49,16 @@ pub(super) fn safe_to_remove(
     if usage.open {
         return stay("Reading", "it is being read");
     }
-    (true, IMPORTED, "you may remove the media".to_owned())
+    match &usage.receipt {
+        ReceiptOnMedia::Awaited => stay(WRITING_RECEIPT, "the receipt of the site is being written to it"),
+        ReceiptOnMedia::NotWanted | ReceiptOnMedia::Written => {
+            (true, IMPORTED, "you may remove the media".to_owned())
+        }
+        ReceiptOnMedia::Failed(why) => {
+            let text = format!("you may remove the media; the receipt of the site is not on it: {why}");
+            (true, IMPORTED, sentence(&text, None))
+        }
+    }
 }
 
 pub(super) fn needs(missing: &NameList) -> String {

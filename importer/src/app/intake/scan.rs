@@ -220,7 +220,7 @@ mod tests {
             clock: Timestamp::now(),
         };
         let long_ago = Timestamp::UNIX_EPOCH.into();
-        let stamp = Stamp { size: 100_000, modified: Some(long_ago), inode: (1, 2) };
+        let stamp = Stamp { size: 100_000, modified: Some(long_ago), inode: (1, 2), device: 1 };
         let path = Utf8Path::new("usb1/a.krs.tar");
         let opened = open(&rules, &Policy::default(), &[root.to_owned()], path, &stamp);
         let failure = opened.map(drop).unwrap_err();

@@ -27,6 +27,22 @@ pub(super) struct Usage {
     pub recorded: bool,
     /// Why the mark could not be raised.
     pub not_recorded: Option<String>,
+    /// Whether the receipt of the site is on its media.
+    pub receipt: ReceiptOnMedia,
+}
+
+/// Whether the receipt of the site is on the media of a bundle.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum ReceiptOnMedia {
+    /// It is not to be.
+    #[default]
+    NotWanted,
+    /// It is written, or will be.
+    Awaited,
+    /// It is, durably.
+    Written,
+    /// It could not be written.
+    Failed(String),
 }
 
 impl Default for Usage {
@@ -42,6 +58,7 @@ impl Default for Usage {
             standing: MarkComparison::Current,
             recorded: false,
             not_recorded: None,
+            receipt: ReceiptOnMedia::NotWanted,
         }
     }
 }

@@ -23,9 +23,11 @@ use crate::adapters::metrics::{ResultLabels, SetLabels};
 use crate::engine::decide::{Decision, Limits, Observation, copied_bundles, decide, needs, withheld};
 use crate::engine::failures::known_failure;
 use crate::engine::job::{self, JobContext};
+use crate::engine::set_content::set_images;
 use crate::engine::update_state::remember_rejection;
 use crate::model::answer::Answer;
 use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
+use crate::model::site_content::SetContent;
 use crate::model::state::SetState;
 use crate::model::target::TargetKey;
 
@@ -184,6 +186,11 @@ impl SetReconcile<'_> {
         let mut needs = needs(spec, blocker, images, &observed.targets, state, jobs, decision);
         if !observed.are_jobs_known {
             needs.copying_from = self.importer.facts.copied_from(&self.name);
+        }
+        if let Some(Ok(_)) = self.importer.config().site_name() {
+            let registry = observed.wanted.as_ref().map(|wanted| &wanted.destination.registry);
+            let found = set_images(spec, blocker, registry, images, &observed.targets, state);
+            needs.content = SetContent::new(&found);
         }
         self.importer.facts.needs(&self.name, needs);
     }

@@ -17,6 +17,7 @@ use super::names::Names;
 use crate::model::clock::is_over;
 use crate::model::job::{Batch, CopyJob};
 use crate::model::required_images::{RequiredImages, SetDemand, SetName};
+use crate::model::site_content::SetContent;
 use crate::model::target::Target;
 
 /// Facts on all sets.
@@ -217,7 +218,16 @@ impl SharedState {
     /// Takes note that a set is being deleted: it copies nothing more. What its Jobs still read, they may.
     pub(super) fn needs_nothing_more(&self, name: &SetName) {
         let known = self.demand.borrow().sets.get(name).cloned().unwrap_or_default();
-        self.needs(name, SetDemand { missing: Vec::new(), follows_bundles: false, ..(*known).clone() });
+        self.needs(
+            name,
+            SetDemand {
+                missing: Vec::new(),
+                follows_bundles: false,
+                // What is present may be deleted from the registry with the set.
+                content: SetContent::default(),
+                ..(*known).clone()
+            },
+        );
     }
 
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was

@@ -14,8 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::crd::reason;
 
-use needs::follows_bundles;
-pub(crate) use needs::{copied_bundles, needs};
+pub(crate) use needs::{copied_bundles, follows_bundles, needs};
 pub use observation::{Blocker, Decision, Limits, Observation, StatusSummary};
 
 use crate::model::clock::{after, time_left};

@@ -8,11 +8,12 @@ use krs_core::set::SetImage;
 use super::observation::{Blocker, Decision};
 use crate::model::job::{BatchSource, CopyJob};
 use crate::model::required_images::{MissingImage, SetDemand};
+use crate::model::site_content::SetContent;
 use crate::model::state::SetState;
 use crate::model::target::Target;
 use crate::model::task::TaskSource;
 
-/// What a set of these `images` needs. It is published before a Job exists that asks for it.
+/// What a set of these `images` needs, without its content. It is published before a Job exists that asks for it.
 pub(crate) fn needs(
     spec: &EdgeImageSetSpec,
     blocker: Option<&Blocker>,
@@ -39,6 +40,7 @@ pub(crate) fn needs(
         missing: missing.collect(),
         follows_bundles: follows_bundles(spec, blocker),
         copying_from: running.chain(created).collect(),
+        content: SetContent::default(),
     }
 }
 
@@ -57,7 +59,7 @@ pub(crate) fn copied_bundles<'a>(
 /// Whether a set copies from bundles at all, as it is: a suspended or stalled one does not, and media need not wait for it.
 /// Neither for one with a Secret that the importer may not read: only whoever runs the site can mend that, and the author of
 /// a set must not hold media by naming one.
-pub(super) fn follows_bundles(spec: &EdgeImageSetSpec, blocker: Option<&Blocker>) -> bool {
+pub(crate) fn follows_bundles(spec: &EdgeImageSetSpec, blocker: Option<&Blocker>) -> bool {
     let waits_for_a_person =
         |blocker: &Blocker| blocker.stalled || blocker.reason == reason::SECRET_FORBIDDEN;
     spec.source != Source::Registry && !spec.suspend && !blocker.is_some_and(waits_for_a_person)

@@ -479,4 +479,29 @@ pub(super) const IMPORTER: &[Fault] = &[
         "a copy Job of many images ends, of which most were found to be present while it ran",
         "only the others are verified then",
     ),
+    (
+        290,
+        "a GitOps engine claims the Secret with the key of the site, the importer starts again, or the Secret holds no usable key",
+        "the key is made once and never replaced; without a usable one no receipt is written, and the last one stays",
+    ),
+    (
+        291,
+        "the API server fails, or the importer ends, while the parts of a receipt are written",
+        "a reader gets the old receipt or the new one, complete; what is left over is deleted with the next receipt",
+    ),
+    (
+        292,
+        "media are pulled before or while the receipt of the site is written to them",
+        "no file with the name of a receipt is incomplete, nothing is written in the place of the media, and they get the receipt when they are back",
+    ),
+    (
+        293,
+        "the media, `KRS-RECEIPTS`, or a file in it is a symbolic link",
+        "none is followed: a folder is refused, a file is replaced, and what it names stays as it is",
+    ),
+    (
+        294,
+        "the receipt of the site cannot be written to media: full, read-only, a file with the name of the folder, or no key",
+        "the media may be removed, at once or after three minutes at most; the message and a metric say why",
+    ),
 ];
