@@ -98,6 +98,16 @@ impl Failure {
         self
     }
 
+    /// What happened.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The name of its class, for programs.
+    pub(crate) const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// Whether it is of this class.
     pub(crate) fn is(&self, kind: ErrorKind) -> bool {
         self.kind == exit::of(kind).1

@@ -6,6 +6,7 @@ mod catalog;
 mod collect;
 mod copy;
 mod diff;
+mod fleet;
 mod global;
 mod key;
 mod login;
@@ -24,6 +25,7 @@ pub(crate) use catalog::{CatalogAddArgs, CatalogArgs, CatalogCommand, CatalogSho
 pub(crate) use collect::CollectArgs;
 pub(crate) use copy::CopyArgs;
 pub(crate) use diff::DiffArgs;
+pub(crate) use fleet::{FleetArgs, FleetCommand, FleetStatusArgs};
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
 pub(crate) use login::{LoginArgs, LogoutArgs};
@@ -74,6 +76,7 @@ pub(crate) enum Command {
     Push(PushArgs),
     Receipt(ReceiptArgs),
     Catalog(CatalogArgs),
+    Fleet(FleetArgs),
     Serve(ServeArgs),
     Validate(ValidateArgs),
     Pin(PinArgs),

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::fmt;
 use std::str::FromStr;
 
 use camino::Utf8PathBuf;
@@ -23,6 +24,15 @@ pub(crate) struct SiteKeyFile {
     pub(crate) site: Option<SiteName>,
     /// The file.
     pub(crate) file: Utf8PathBuf,
+}
+
+impl fmt::Display for SiteKeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.site {
+            Some(site) => write!(f, "{site}={}", self.file),
+            None => self.file.fmt(f),
+        }
+    }
 }
 
 impl FromStr for SiteKeyFile {

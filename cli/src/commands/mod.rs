@@ -12,6 +12,7 @@ mod credential_file;
 mod diff;
 mod drive;
 mod files;
+mod fleet;
 mod generate;
 mod inspect;
 mod keygen;
@@ -76,6 +77,7 @@ fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Push(args) => push::push(&args, console),
         Command::Receipt(args) => receipt::receipt(&args, console),
         Command::Catalog(args) => catalog::catalog(&args, console),
+        Command::Fleet(args) => fleet::fleet(&args, console),
         Command::Serve(args) => serve::serve(&args, console),
         Command::Pin(args) => pin::pin(&args, console),
         Command::Validate(args) => validate::validate(&args, console),

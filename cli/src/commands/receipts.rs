@@ -100,6 +100,12 @@ pub(super) fn is_text(value: &Utf8Path) -> bool {
     value.as_str().trim_start().starts_with(SHORT_RECEIPT_PREFIX)
 }
 
+/// Whether a file is named as receipts are.
+pub(super) fn is_receipt_name(path: &Utf8Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) && !name.starts_with('.')
+}
+
 /// Reads the receipts that one value of a call stands for: a file, standard input (`-`), a folder with receipts, the root
 /// of a drive with such a folder, or short receipts themselves.
 ///
@@ -135,9 +141,7 @@ pub(super) fn in_folder(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Failure> 
     let mut files = Vec::new();
     for entry in folder.read_dir_utf8().map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
-        let name = entry.file_name();
-        let is_receipt = SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) && !name.starts_with('.');
-        if is_receipt {
+        if is_receipt_name(entry.path()) {
             files.push(entry.into_path());
         }
         if files.len() > MAX_IN_FOLDER {
@@ -153,10 +157,20 @@ pub(super) fn in_folder(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Failure> 
 /// # Errors
 /// As for [`read`].
 pub(super) fn read_file(path: &Utf8Path, keys: &SiteKeys) -> Result<Vec<ReadReceipt>, Failure> {
-    let bytes = read_bytes(path)?;
-    let signature = signature(path)?;
-    let receipts = of_bytes(&bytes, signature.as_deref(), keys);
+    let receipts = read_unnamed(path, keys);
     receipts.map_err(|failure| if path == "-" { failure } else { failure.at(path) })
+}
+
+/// [`read_file`], also of short receipts as text, with failures that do not name the file.
+///
+/// # Errors
+/// As for [`read`].
+pub(super) fn read_unnamed(path: &Utf8Path, keys: &SiteKeys) -> Result<Vec<ReadReceipt>, Failure> {
+    if is_text(path) {
+        return of_bytes(path.as_str().as_bytes(), None, keys);
+    }
+    let bytes = read_bytes(path)?;
+    of_bytes(&bytes, signature(path)?.as_deref(), keys)
 }
 
 fn read_bytes(path: &Utf8Path) -> Result<Vec<u8>, Failure> {

@@ -4,9 +4,11 @@
 
 mod bundle;
 mod collect;
+mod csv;
 mod edge;
 mod facts;
 mod findings;
+mod fleet;
 mod forecast;
 mod human;
 mod images;
@@ -22,6 +24,7 @@ pub(crate) use collect::{CheckReport, CollectReport};
 pub(crate) use edge::{DeliveryOutcome, DryPushReport, PushedBundle, PushedReport};
 pub(crate) use facts::{Facts, SignatureFacts};
 pub(crate) use findings::Findings;
+pub(crate) use fleet::{FleetReport, UnusedReceipt};
 pub(crate) use forecast::Forecast;
 pub(crate) use human::{count, duration, rate, seconds, size};
 pub(crate) use inspect::InspectReport;

@@ -3,7 +3,7 @@
 
 use crate::harness::Desk;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "collect",
     "bundle",
     "plan",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 21] = [
     "push",
     "receipt",
     "catalog",
+    "fleet",
     "serve",
     "validate",
     "pin",

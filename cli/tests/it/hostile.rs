@@ -18,14 +18,14 @@ const MEMORY: u64 = 64 << 20;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a run cost, and how it ended.
-struct Cost {
-    code: u64,
-    memory: u64,
+pub struct Cost {
+    pub code: u64,
+    pub memory: u64,
 }
 
 /// Runs `krs` below a process of its own that has never held much: on Linux, the peak of a process begins with that of
 /// the one that started it.
-fn measured(desk: &Desk, arguments: &[&str]) -> Cost {
+pub fn measured(desk: &Desk, arguments: &[&str]) -> Cost {
     let mut between = Command::new(std::env::current_exe().unwrap());
     between.args(["hostile::measure", "--exact", "--ignored", "--nocapture"]);
     let output = between.current_dir(desk.folder()).env(MEASURE, arguments.join("\n")).output().unwrap();
@@ -39,11 +39,17 @@ fn measured(desk: &Desk, arguments: &[&str]) -> Cost {
 
 const MEASURE: &str = "KRS_TEST_MEASURE";
 
+/// The `krs` that is measured: another one than that of the tests, for example a release build, has its path in
+/// `KRS_TEST_PROGRAM`.
+pub fn program() -> String {
+    std::env::var("KRS_TEST_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_krs").to_owned())
+}
+
 #[test]
 #[ignore = "the other half of `measured`"]
 fn measure() {
     let Ok(arguments) = std::env::var(MEASURE) else { return };
-    let mut command = Desk::new().command(&[]);
+    let mut command = Desk::new().command_of(&program(), &[]);
     command.args(arguments.lines()).current_dir(".").stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let id = child.id();

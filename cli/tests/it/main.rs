@@ -13,6 +13,7 @@ mod delta;
 mod diff;
 mod drive;
 mod failures;
+mod fleet;
 mod flow;
 mod format;
 mod from;

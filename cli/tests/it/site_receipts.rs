@@ -17,7 +17,7 @@ const FIRST: [&str; 6] = ["--stream", "prod", "--sequence", "1", "--catalog", "c
 const SECOND: [&str; 6] = ["--stream", "prod", "--sequence", "2", "--catalog", "c.jsonl"];
 
 /// A site that has the first bundle, which the catalog records, and a checkout that asks for a second version of one image.
-fn at_version_two() -> Site {
+pub fn at_version_two() -> Site {
     let mut site = Site::with_three_images();
     site.bundle("v1.krs.tar", &FIRST).ok();
     site.push("v1.krs.tar", &[]).ok();
@@ -30,12 +30,12 @@ fn at_version_two() -> Site {
     site
 }
 
-fn inspect(site: &Site, name: &str) -> Value {
+pub fn inspect(site: &Site, name: &str) -> Value {
     site.desk.krs(&["inspect", name, "--format", "json"]).ok().json()
 }
 
 /// What the importer of a site that has the first bundle would write.
-fn receipt(site: &Site, name: &str) -> SiteReceipt {
+pub fn receipt(site: &Site, name: &str) -> SiteReceipt {
     let made = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
     let mut receipt = SiteReceipt::empty(name.parse().unwrap(), made, "test".to_owned());
     let facts = inspect(site, "v1.krs.tar");
@@ -67,14 +67,14 @@ fn key(site: &Site, name: &str) -> SecretKey {
 }
 
 /// Writes a receipt and its signature.
-fn write(site: &Site, file: &str, receipt: &SiteReceipt, signer: &str) {
+pub fn write(site: &Site, file: &str, receipt: &SiteReceipt, signer: &str) {
     let bytes = receipt.encode().unwrap();
     let signature = sign_receipt(&bytes, &receipt.site, &key(site, signer)).unwrap();
     site.desk.write(file, String::from_utf8(bytes).unwrap());
     site.desk.write(&format!("{file}.minisig"), signature);
 }
 
-fn short(site: &Site, name: &str, signer: &str, change: impl FnOnce(&mut ShortReceiptContent)) -> String {
+pub fn short(site: &Site, name: &str, signer: &str, change: impl FnOnce(&mut ShortReceiptContent)) -> String {
     let receipt = receipt(site, name);
     let bundle = &receipt.imported[0];
     let mut content = ShortReceiptContent {

@@ -32,7 +32,18 @@ pub struct Line {
 pub struct Lines<R> {
     reader: R,
     number: u64,
+    /// Where the next line begins, in bytes.
+    offset: u64,
     has_failed: bool,
+}
+
+/// Where a line is in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinePosition {
+    /// Number of the line, from 1.
+    pub number: u64,
+    /// Where it begins, in bytes.
+    pub offset: u64,
 }
 
 impl Lines<BufReader<File>> {
@@ -49,23 +60,48 @@ impl Lines<BufReader<File>> {
 impl<R: BufRead> Lines<R> {
     /// The lines of `reader`.
     pub const fn new(reader: R) -> Self {
-        Self { reader, number: 0, has_failed: false }
+        Self { reader, number: 0, offset: 0, has_failed: false }
     }
 
-    /// The next line without its end, at most [`MAX_LINE`] bytes of it; the rest of a longer one is skipped.
-    fn next_bytes(&mut self) -> io::Result<Option<Result<Vec<u8>, CatalogError>>> {
-        let mut bytes = Vec::new();
-        let limit = MAX_LINE as u64 + 1;
-        if self.reader.by_ref().take(limit).read_until(b'\n', &mut bytes)? == 0 {
+    /// Reads the next line that is not empty into `bytes`, without its end; `None` at the end of the file. At most
+    /// [`MAX_LINE`] bytes are read; the rest of a longer line is skipped.
+    ///
+    /// # Errors
+    /// The file cannot be read; it is not read any further.
+    pub(super) fn next_line(
+        &mut self,
+        bytes: &mut Vec<u8>,
+    ) -> io::Result<Option<(LinePosition, Result<(), CatalogError>)>> {
+        if self.has_failed {
             return Ok(None);
         }
+        loop {
+            bytes.clear();
+            let position = LinePosition { number: self.number + 1, offset: self.offset };
+            let length = self.read_line(bytes).inspect_err(|_| self.has_failed = true)?;
+            if length == 0 {
+                return Ok(None);
+            }
+            self.number = position.number;
+            self.offset += length;
+            if bytes.len() > MAX_LINE {
+                return Ok(Some((position, Err(CatalogError::TooLong(MAX_LINE)))));
+            }
+            if !bytes.trim_ascii().is_empty() {
+                return Ok(Some((position, Ok(()))));
+            }
+        }
+    }
+
+    /// Answers how many bytes the line has with its end.
+    fn read_line(&mut self, bytes: &mut Vec<u8>) -> io::Result<u64> {
+        let mut length = self.reader.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', bytes)?;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
         } else if bytes.len() > MAX_LINE {
-            self.reader.skip_until(b'\n')?;
-            return Ok(Some(Err(CatalogError::TooLong(MAX_LINE))));
+            length += self.reader.skip_until(b'\n')?;
         }
-        Ok(Some(Ok(bytes)))
+        Ok(length as u64)
     }
 }
 
@@ -73,24 +109,12 @@ impl<R: BufRead> Iterator for Lines<R> {
     type Item = io::Result<Line>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.has_failed {
-            let bytes = match self.next_bytes() {
-                Ok(bytes) => bytes?,
-                Err(error) => {
-                    self.has_failed = true;
-                    return Some(Err(error));
-                }
-            };
-            self.number += 1;
-            match bytes {
-                Ok(bytes) if bytes.trim_ascii().is_empty() => {}
-                bytes => {
-                    let record = bytes.and_then(|bytes| Record::parse(&bytes));
-                    return Some(Ok(Line { number: self.number, record }));
-                }
-            }
-        }
-        None
+        let mut bytes = Vec::new();
+        let next = self.next_line(&mut bytes).transpose()?;
+        Some(next.map(|(position, line)| Line {
+            number: position.number,
+            record: line.and_then(|()| Record::parse(&bytes)),
+        }))
     }
 }
 
@@ -130,6 +154,20 @@ fn is_catalog(path: &Utf8Path) -> Result<(), CatalogError> {
         Some(source) => Err(CatalogError::NoCatalog { path: path.to_owned(), source: Box::new(source) }),
         None => Ok(()),
     }
+}
+
+/// Whether one of the first lines of a file is a record.
+///
+/// # Errors
+/// [`CatalogError::Read`].
+pub fn has_record(path: &Utf8Path) -> Result<bool, CatalogError> {
+    for line in Lines::open(path)?.take(16) {
+        let line = line.map_err(|source| CatalogError::Read { path: path.to_owned(), source })?;
+        if line.record.is_ok() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Appends records, each as one line, and waits until they are on disk. A file that ends in the middle of a line gets

@@ -7,10 +7,12 @@ mod confirmation;
 mod error;
 mod file;
 mod record;
+mod scan;
 #[cfg(test)]
 mod tests;
 
 pub use confirmation::Confirmation;
 pub use error::CatalogError;
-pub use file::{Line, Lines, append, check_appendable};
+pub use file::{Line, LinePosition, Lines, append, check_appendable, has_record};
 pub use record::{MAX_LINE, Record, SentBundle, SentImage};
+pub use scan::{BundleLayers, BundleLine, ImageLine, LayersOfImage, LineSummary, read_layers, summarize};

@@ -27,15 +27,18 @@ impl AnyReceipt {
     /// [`ReceiptError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
         #[derive(Deserialize)]
-        struct Kind {
+        #[serde(rename_all = "camelCase")]
+        struct Head {
+            format_version: u32,
             #[serde(default)]
             kind: Option<serde::de::IgnoredAny>,
         }
         if let Some(text) = text(bytes).filter(|text| text.starts_with(SHORT_RECEIPT_PREFIX)) {
             return ShortReceipt::parse_all(text).map(Self::Short);
         }
-        if json::parse::<Kind>(bytes, MAX_RECEIPT)?.kind.is_some() {
-            return SiteReceipt::parse(bytes).map(Self::Site);
+        let head = json::parse::<Head>(bytes, MAX_RECEIPT)?;
+        if head.kind.is_some() {
+            return SiteReceipt::parse_version(bytes, head.format_version).map(Self::Site);
         }
         Receipt::parse(bytes).map(Self::Registry)
     }

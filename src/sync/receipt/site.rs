@@ -183,7 +183,11 @@ impl SiteReceipt {
     /// # Errors
     /// [`ReceiptError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
-        let version = format::stated_version(bytes, MAX_RECEIPT)?;
+        Self::parse_version(bytes, format::stated_version(bytes, MAX_RECEIPT)?)
+    }
+
+    /// Reads a receipt whose version was read, with all limits of [`json::parse`].
+    pub(super) fn parse_version(bytes: &[u8], version: u32) -> Result<Self, ReceiptError> {
         if !format::is_supported(version) {
             return Err(ReceiptError::Version(version));
         }

@@ -192,4 +192,19 @@ pub(super) const MAKING: &[Fault] = &[
         "kustomize or helm does not end while `krs collect` renders with it, and has started other programs",
         "after two minutes all of them end, and the source is named",
     ),
+    (
+        295,
+        "one of many receipts of a fleet is damaged, forged, or of another kind",
+        "it is listed with its reason and hides no other; exit code 6, or 3 for a signature that does not fit",
+    ),
+    (
+        296,
+        "a catalog is cut at its end or in the middle, or has no layers where they are expected, and the status of the fleet is read from it",
+        "the line is named, and everything else is shown",
+    ),
+    (
+        297,
+        "a receipt, its file name or a text in it has control characters, or what a spreadsheet or a shell would run",
+        "it is refused or escaped in every form of the result",
+    ),
 ];
