@@ -31,6 +31,11 @@ impl Cluster {
     pub(crate) fn kubeconfig(&self) -> &std::path::Path {
         &self.kubeconfig
     }
+
+    /// The program `krs`.
+    pub(crate) fn krs(&self) -> &std::path::Path {
+        &self.krs
+    }
 }
 
 /// The name that `cargo xtask image` gives the image.

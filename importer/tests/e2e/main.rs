@@ -22,6 +22,7 @@ mod journey;
 mod kill;
 mod measure;
 mod online;
+mod receipts;
 mod secrets;
 mod site;
 mod source;

@@ -141,6 +141,30 @@ impl Ci {
         source: &Registry,
         key: &str,
     ) -> Utf8PathBuf {
+        self.run_bundle(name, stream, sequence, source, key, &[])
+    }
+
+    /// As [`Self::bundle`], with more arguments.
+    pub(crate) fn bundle_more(
+        &self,
+        name: &str,
+        stream: &str,
+        sequence: u64,
+        source: &Registry,
+        more: &[&str],
+    ) -> Utf8PathBuf {
+        self.run_bundle(name, stream, sequence, source, "ci.key", more)
+    }
+
+    fn run_bundle(
+        &self,
+        name: &str,
+        stream: &str,
+        sequence: u64,
+        source: &Registry,
+        key: &str,
+        more: &[&str],
+    ) -> Utf8PathBuf {
         let file = self.path().join(format!("{name}.krs.tar"));
         let (sequence, host) = (sequence.to_string(), source.host().to_string());
         let mut arguments = vec!["bundle", self.checkout.path().as_str(), "-o", file.as_str()];
@@ -149,6 +173,7 @@ impl Ci {
             Some(ca) => arguments.extend(["--ca-file", ca.as_str()]),
             None => arguments.extend(["--plain-http", &host]),
         }
+        arguments.extend(more);
         krs(self.path(), &arguments);
         file
     }
