@@ -36,6 +36,7 @@ pub(crate) struct ReceiptArgs {
     #[arg(
         long,
         value_name = "CONTEXT",
+        env = "KRS_FROM_CLUSTER",
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "",
@@ -43,31 +44,20 @@ pub(crate) struct ReceiptArgs {
     )]
     pub(crate) from_cluster: Option<String>,
     /// Namespace of the importer [default: that of the context]
-    #[arg(short = 'n', long, value_name = "NAME", requires = "from_cluster", help_heading = "Cluster")]
+    #[arg(short = 'n', long, value_name = "NAME", env = "KRS_NAMESPACE", help_heading = "Cluster")]
     pub(crate) namespace: Option<String>,
     /// Print a short receipt: a line of at most 300 bytes that confirms a bundle, for a mail or a telephone. From a cluster
     /// those of the importer; else --set names the one bundle, all of which the registry must have, and --key signs
-    #[arg(long, help_heading = "Short receipt")]
+    #[arg(long, env = "KRS_SHORT", value_parser = flag(), help_heading = "Short receipt")]
     pub(crate) short: bool,
     /// Also show the short receipt as a QR code: on the terminal, or in a file
-    #[arg(
-        long,
-        value_name = "terminal|FILE.png|FILE.svg",
-        requires = "short",
-        help_heading = "Short receipt"
-    )]
+    #[arg(long, value_name = "terminal|FILE.png|FILE.svg", env = "KRS_QR", help_heading = "Short receipt")]
     pub(crate) qr: Option<QrTarget>,
     /// The short receipt of this stream only, where the site has several
-    #[arg(long, value_name = "NAME", requires = "short", help_heading = "Short receipt")]
+    #[arg(long, value_name = "NAME", env = "KRS_STREAM", help_heading = "Short receipt")]
     pub(crate) stream: Option<krs_core::bundle::StreamName>,
     /// Secret key of the site, to sign a short receipt that is not the importer's
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "short",
-        conflicts_with = "from_cluster",
-        help_heading = "Short receipt"
-    )]
+    #[arg(long, value_name = "FILE", env = "KRS_KEY_FILE", help_heading = "Short receipt")]
     pub(crate) key: Option<Utf8PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseFile,
