@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use camino::Utf8Path;
 use jiff::Timestamp;
-use krs_core::error::ErrorKind;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{Reference, RegistryHost};
 use krs_core::set::{LoadedSet, MergedImage, MergedImages};
@@ -146,9 +145,7 @@ impl Against {
         if let Some(site) =
             wanted.sites.iter().find(|site| !newest.keys().any(|(confirmed, _)| confirmed == *site))
         {
-            let message = format!("{path} has no receipt of site {site}");
-            return Err(Failure::new(ErrorKind::Incomplete, message)
-                .help(format!("record what comes back from there: krs catalog add {path} RECEIPT")));
+            return Err(CatalogName::Site(site.clone()).not_in(path));
         }
         let digests = newest.values().map(|one| one.digest).collect::<HashSet<_>>();
         let mut sent = HashMap::<Digest, SentBundle>::new();

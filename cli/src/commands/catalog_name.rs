@@ -84,15 +84,19 @@ impl CatalogName {
 
     /// The failure where a catalog does not have it.
     pub(super) fn not_in(&self, path: &Utf8Path) -> Failure {
-        let message = match self {
-            Self::Bundle { stream, sequence } => {
-                format!("{path} does not have sequence {sequence} of the stream {stream}")
-            }
-            Self::Site(site) => format!("{path} has no receipt of site {site}"),
+        let (message, help) = match self {
+            Self::Bundle { stream, sequence } => (
+                format!("{path} does not have sequence {sequence} of the stream {stream}"),
+                format!(
+                    "krs catalog show {path} lists what it has. Name the file of the bundle or of the receipt instead, or record it: krs catalog add {path} FILE"
+                ),
+            ),
+            Self::Site(site) => (
+                format!("{path} has no receipt of site {site}"),
+                format!("record what comes back from there: krs catalog add {path} RECEIPT"),
+            ),
         };
-        Failure::new(ErrorKind::Incomplete, message).help(format!(
-            "krs catalog show {path} lists what it has. Name the file of the bundle or of the receipt instead, or record it: krs catalog add {path} FILE"
-        ))
+        Failure::new(ErrorKind::Incomplete, message).help(help)
     }
 }
 

@@ -42,11 +42,20 @@ pub(super) fn reusable(paths: &[Utf8PathBuf]) -> Result<Vec<Arc<Bundle>>, Failur
 /// # Errors
 /// A file that cannot be read, or is none.
 pub(super) fn read_receipt(path: &Utf8Path) -> Result<Receipt, Failure> {
+    let bytes = receipt_bytes(path)?;
+    Receipt::parse(&bytes).map_err(|e| Failure::from(e).at(path))
+}
+
+/// The content of a file; of one that is larger than any receipt the beginning.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn receipt_bytes(path: &Utf8Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|e| Failure::usage(format!("cannot read {path}: {e}")))?;
     let read = file.take(MAX_RECEIPT as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|e| Failure::other(format!("cannot read {path}: {e}")))?;
-    Receipt::parse(&bytes).map_err(|e| Failure::from(e).at(path))
+    Ok(bytes)
 }
 
 /// A bundle with its images, as a side of a comparison.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Receipts as files, in folders of a courier's drive, and as text in a call.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -13,7 +12,7 @@ use krs_core::sync::receipt::{
     SiteName, SiteReceipt,
 };
 
-use super::keys;
+use super::{files, keys};
 use crate::args::{SiteKeyFile, SiteKeyFiles};
 use crate::diagnostic::Failure;
 
@@ -174,14 +173,11 @@ pub(super) fn read_unnamed(path: &Utf8Path, keys: &SiteKeys) -> Result<Vec<ReadR
 }
 
 fn read_bytes(path: &Utf8Path) -> Result<Vec<u8>, Failure> {
-    let limit = MAX_RECEIPT as u64 + 1;
+    if path != "-" {
+        return files::receipt_bytes(path);
+    }
     let mut bytes = Vec::new();
-    let read = if path == "-" {
-        io::stdin().lock().take(limit).read_to_end(&mut bytes)
-    } else {
-        let file = File::open(path).map_err(|e| Failure::usage(format!("cannot read {path}: {e}")))?;
-        file.take(limit).read_to_end(&mut bytes)
-    };
+    let read = io::stdin().lock().take(MAX_RECEIPT as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|e| Failure::other(format!("cannot read {path}: {e}")))?;
     Ok(bytes)
 }
