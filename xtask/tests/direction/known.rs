@@ -5,4 +5,5 @@
 pub(crate) const AGAINST_THE_LAYERS: &[&str] = &[];
 
 /// Circles of files, by crate.
-pub(crate) const CIRCLES: &[(&str, &[&[&str]])] = &[("src", &[]), ("cli/src", &[]), ("importer/src", &[])];
+pub(crate) const CIRCLES: &[(&str, &[&[&str]])] =
+    &[("src", &[]), ("cli/src", &[]), ("importer/src", &[]), ("compact/src", &[])];

@@ -54,6 +54,7 @@ const CRATES: &[Crate] = &[
             ("fuzz", &["auth"]),
         ],
     },
+    Crate { source: "compact/src", within: "", ground: &[], layers: &[("deflate", &[])] },
     Crate {
         source: "cli/src",
         within: "",

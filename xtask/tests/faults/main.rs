@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use table::GROUPS;
 
 /// Folders of the workspace that hold sources.
-const FOLDERS: &[&str] = &["src", "tests", "cli", "importer", "testing", "xtask"];
+const FOLDERS: &[&str] = &["src", "tests", "cli", "compact", "importer", "testing", "xtask"];
 
 const HEAD: &str = "\
 # Faults

@@ -52,7 +52,16 @@ fn what_users_read_has_no_misleading_words() {
 #[test]
 fn no_comment_repeats_that_something_is_itself() {
     let mut wrong = Vec::new();
-    for folder in ["src", "cli/src", "importer/src", "testing/src", "xtask/src", "bench/src", "release/src"] {
+    for folder in [
+        "src",
+        "cli/src",
+        "compact/src",
+        "importer/src",
+        "testing/src",
+        "xtask/src",
+        "bench/src",
+        "release/src",
+    ] {
         for file in texts::rust_files(folder) {
             let text = read(&file);
             let lines =

@@ -54,7 +54,7 @@ fn lines_of(scope: Scope) -> Vec<Line> {
             snapshots.filter(|file| file.contains("__help__")).flat_map(|file| lines(&file)).collect()
         }
         Scope::Messages => {
-            let folders = ["src", "cli/src", "importer/src"].iter();
+            let folders = ["src", "cli/src", "compact/src", "importer/src"].iter();
             folders
                 .flat_map(|folder| rust_files(folder))
                 .flat_map(|file| literals(&file, &read(&file)))

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers as differences: what of a layer a site has already does not travel, and the layer has the same digest.
+//!
+//! An OCI digest is over the *compressed* layer, so the site must write the same gzip stream again, bit for bit. For that a
+//! bundle carries a recipe: the encoder that wrote the layer, its level and framing, and a correction for each decision in which
+//! the encoder differs from ours. Nothing here trusts a recipe or a patch: the caller compares size and digest of the result.
+//!
+//! Layers, each using only those above it:
+//! * [`deflate`]: RFC 1951 and RFC 1952: symbols, codes, bits, tokens.
+
+pub mod deflate;
