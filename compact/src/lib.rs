@@ -7,5 +7,7 @@
 //!
 //! Layers, each using only those above it:
 //! * [`deflate`]: RFC 1951 and RFC 1952: symbols, codes, bits, tokens.
+//! * [`encoder`]: the encoders of other programs, bit for bit.
 
 pub mod deflate;
+pub mod encoder;

@@ -54,7 +54,7 @@ const CRATES: &[Crate] = &[
             ("fuzz", &["auth"]),
         ],
     },
-    Crate { source: "compact/src", within: "", ground: &[], layers: &[("deflate", &[])] },
+    Crate { source: "compact/src", within: "", ground: &[], layers: &[("deflate", &[]), ("encoder", &["deflate"])] },
     Crate {
         source: "cli/src",
         within: "",
