@@ -54,7 +54,12 @@ const CRATES: &[Crate] = &[
             ("fuzz", &["auth"]),
         ],
     },
-    Crate { source: "compact/src", within: "", ground: &[], layers: &[("deflate", &[]), ("encoder", &["deflate"])] },
+    Crate {
+        source: "compact/src",
+        within: "",
+        ground: &[],
+        layers: &[("deflate", &[]), ("encoder", &["deflate"])],
+    },
     Crate {
         source: "cli/src",
         within: "",
