@@ -8,7 +8,8 @@ use super::runs::{RUN_SYMBOLS, Run};
 /// Longest code of the code of code lengths.
 pub const CODE_LENGTH_LIMIT: usize = 7;
 /// In which order the lengths of the code of code lengths are sent.
-const ORDER: [usize; RUN_SYMBOLS] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+pub const CODE_LENGTH_ORDER: [usize; RUN_SYMBOLS] =
+    [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 /// The header of a dynamic block, ready to be measured and written.
 #[derive(Debug)]
@@ -37,7 +38,10 @@ impl DynamicHeader {
         }
         let mut lengths = [0; RUN_SYMBOLS];
         code_lengths(&frequencies, &mut lengths);
-        let sent = ORDER.iter().rposition(|&symbol| lengths[symbol] > 0).map_or(4, |last| (last + 1).max(4));
+        let sent = CODE_LENGTH_ORDER
+            .iter()
+            .rposition(|&symbol| lengths[symbol] > 0)
+            .map_or(4, |last| (last + 1).max(4));
         Self { literal_count, distance_count, runs, codes: canonical_codes(&lengths), sent }
     }
 
@@ -55,7 +59,7 @@ impl DynamicHeader {
         bits.put(self.literal_count.saturating_sub(257) as u32 & 31, 5);
         bits.put(self.distance_count.saturating_sub(1) as u32 & 31, 5);
         bits.put((self.sent - 4) as u32, 4);
-        for &symbol in &ORDER[..self.sent] {
+        for &symbol in &CODE_LENGTH_ORDER[..self.sent] {
             bits.put(u32::from(self.codes[symbol].length), 3);
         }
         for &run in &self.runs {

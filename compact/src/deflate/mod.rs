@@ -11,6 +11,7 @@ mod frequencies;
 mod gzip;
 mod header;
 mod huffman;
+pub mod inflate;
 mod runs;
 mod symbols;
 mod token;
@@ -19,7 +20,7 @@ pub use bits::BitWriter;
 pub use block::{write_fixed_header, write_literals, write_stored, write_tokens};
 pub use frequencies::Frequencies;
 pub use gzip::{HEADER_SIZE, Trailer, header};
-pub use header::{CODE_LENGTH_LIMIT, DynamicHeader};
+pub use header::{CODE_LENGTH_LIMIT, CODE_LENGTH_ORDER, DynamicHeader};
 pub use huffman::{
     Code, Codes, LENGTH_LIMIT, Lengths, canonical_codes, code_lengths, fixed_codes, fixed_lengths,
 };
