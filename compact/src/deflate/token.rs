@@ -59,6 +59,20 @@ impl Place<'_> {
         self.start + self.at as u64
     }
 
+    /// The byte here as a token; 0 behind the window.
+    #[must_use]
+    #[inline]
+    pub fn literal(&self) -> Token {
+        Token::Literal(self.window.get(self.at).copied().unwrap_or_default())
+    }
+
+    /// The token ends where the input ends.
+    #[must_use]
+    #[inline]
+    pub fn is_last(&self, token: Token) -> bool {
+        self.is_end && self.at + token.size() >= self.window.len()
+    }
+
     /// `token` stands for the bytes that are here, as far as the window reaches.
     #[must_use]
     pub fn is_valid(&self, token: Token) -> bool {
@@ -112,9 +126,10 @@ impl<S: TokenSink> TokenSink for &mut S {
 /// that is held and the match at the next byte, unless the answer is the one literal before it), enters the positions that the
 /// answer passes into its dictionary by the rule that its encoder uses inside matches, and searches from there.
 pub trait MatchFinder {
-    /// Takes the next plain bytes. Tokens are sent as soon as no later byte can change them.
+    /// Takes the next plain bytes. Tokens that are not the last are sent as soon as no later byte can change them.
     fn write<S: TokenSink>(&mut self, plain: &[u8], sink: &mut S);
 
-    /// Sends the tokens of what is left. The finder is not used afterwards.
+    /// Sends the tokens of what is left. The last token of an input that is not empty comes here, with
+    /// [`Place::is_end`] set. The finder is not used afterwards.
     fn finish<S: TokenSink>(&mut self, sink: &mut S);
 }

@@ -4,6 +4,13 @@
 //! Each family has match finders ([`MatchFinder`](crate::deflate::MatchFinder)), which send tokens, and sinks of these tokens that
 //! choose and write blocks. The finders are used without these sinks where a stream differs from what the family writes.
 
+mod family;
+mod finder;
+pub mod go;
+
+pub use family::Family;
+pub use finder::Finder;
+
 use crate::deflate::Trailer;
 
 /// Writes a deflate stream.

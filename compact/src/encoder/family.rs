@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The families of encoders, with their parameters, as a recipe names them.
+
+use super::{Encoder, Finder, go};
+use crate::deflate::{HEADER_SIZE, header};
+
+/// An encoder of another program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Go's `compress/gzip`, up to Go 1.26.
+    Go(go::Level),
+}
+
+/// First byte of [`Family::to_bytes`].
+const GO: u8 = 1;
+
+impl Family {
+    /// The family in two bytes: which one, and its parameter.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 2] {
+        match self {
+            Self::Go(level) => [GO, level.number().to_le_bytes()[0]],
+        }
+    }
+
+    /// The family of two bytes, unless this version does not have it.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 2]) -> Option<Self> {
+        let [family, parameter] = bytes;
+        let known = match family {
+            GO => go::Level::new(i8::from_le_bytes([parameter])).map(Self::Go),
+            _ => None,
+        };
+        // A second name for the same (the default level) is not used.
+        known.filter(|known| known.to_bytes() == bytes)
+    }
+
+    /// Writes the deflate stream.
+    #[must_use]
+    pub fn encoder(self) -> Box<dyn Encoder> {
+        match self {
+            Self::Go(level) => level.encoder(),
+        }
+    }
+
+    /// Finds the matches that the encoder would find, unless it does not search for any.
+    #[must_use]
+    pub fn finder(self) -> Option<Finder> {
+        match self {
+            Self::Go(level) => None
+                .or_else(|| level.lazy().map(Finder::GoLazy))
+                .or_else(|| level.greedy().map(Finder::GoGreedy))
+                .or_else(|| (level.number() == 1).then(|| Finder::GoFast(go::Fast::default()))),
+        }
+    }
+
+    /// The gzip header that this program writes if nobody sets a name or a time.
+    #[must_use]
+    pub fn header(self) -> [u8; HEADER_SIZE] {
+        match self {
+            Self::Go(level) => header(0, level.extra_flags(), 0xff),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_bytes_name_one_family_at_most() {
+        for family in 0..=u8::MAX {
+            for parameter in 0..=u8::MAX {
+                if let Some(known) = Family::from_bytes([family, parameter]) {
+                    assert_eq!(known.to_bytes(), [family, parameter]);
+                }
+            }
+        }
+        assert_eq!(Family::from_bytes([GO, 6]), go::Level::new(-1).map(Family::Go));
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The match finders of all families as one type.
+
+use super::go;
+use crate::deflate::{MatchFinder, TokenSink};
+
+/// The match finder of a [`Family`](super::Family).
+#[derive(Debug)]
+pub enum Finder {
+    /// Go, levels 4 to 9.
+    GoLazy(go::Lazy),
+    /// Go, levels 2 and 3.
+    GoGreedy(go::Greedy),
+    /// Go, level 1.
+    GoFast(go::Fast),
+}
+
+impl MatchFinder for Finder {
+    fn write<S: TokenSink>(&mut self, plain: &[u8], sink: &mut S) {
+        match self {
+            Self::GoLazy(finder) => finder.write(plain, sink),
+            Self::GoGreedy(finder) => finder.write(plain, sink),
+            Self::GoFast(finder) => finder.write(plain, sink),
+        }
+    }
+
+    fn finish<S: TokenSink>(&mut self, sink: &mut S) {
+        match self {
+            Self::GoLazy(finder) => finder.finish(sink),
+            Self::GoGreedy(finder) => finder.finish(sink),
+            Self::GoFast(finder) => finder.finish(sink),
+        }
+    }
+}

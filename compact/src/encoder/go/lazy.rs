@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Levels 4 to 9: a match is taken only if no longer one begins at the next byte.
+
+use super::chains::{Found, MINIMUM, Search};
+use super::window::Window;
+use crate::deflate::{MatchFinder, Token, TokenSink};
+
+/// The search of levels 4 to 9.
+#[derive(Debug)]
+pub struct Lazy {
+    window: Window,
+    search: Search,
+    /// A match of this length is taken without a search at the next byte.
+    lazy: usize,
+    /// The byte before the window's next one has no token yet.
+    is_held: bool,
+    /// What was found at that byte.
+    found: Option<Found>,
+}
+
+impl Lazy {
+    pub(super) fn new(search: Search, lazy: usize) -> Self {
+        Self { window: Window::new(), search, lazy, is_held: false, found: None }
+    }
+
+    fn run<S: TokenSink>(&mut self, sink: &mut S) {
+        while self.window.is_searchable() {
+            self.step(sink);
+        }
+        if self.window.is_at_end() && std::mem::take(&mut self.is_held) {
+            let place = self.window.place(self.window.at - 1);
+            sink.token(&place, place.literal());
+        }
+    }
+
+    #[inline]
+    fn step<S: TokenSink>(&mut self, sink: &mut S) {
+        let candidate = self.window.insert();
+        let before = self.found.take();
+        let length = before.map_or(MINIMUM - 1, |found| found.length);
+        let is_searched = length < self.lazy && self.window.has_more_than(length);
+        if is_searched {
+            self.found = self.window.search(candidate, self.search);
+        }
+        if !self.is_held {
+            self.is_held = true;
+            self.window.move_to(self.window.at + 1);
+            return;
+        }
+        let place = self.window.place(self.window.at - 1);
+        let predicted = match before {
+            Some(before) if self.found.is_none_or(|found| found.length <= before.length) => before.token(),
+            _ => place.literal(),
+        };
+        match sink.token(&place, predicted) {
+            Token::Match { length, .. } => {
+                let end = self.window.at - 1 + usize::from(length);
+                self.window.insert_behind(end);
+                self.window.move_to(end);
+                self.is_held = false;
+                self.found = None;
+            }
+            Token::Literal(_) => {
+                // Only an answer makes a literal of a byte whose match is long enough.
+                if !is_searched && length >= self.lazy {
+                    self.found = self.window.search(candidate, self.search);
+                }
+                self.window.move_to(self.window.at + 1);
+            }
+        }
+    }
+}
+
+impl MatchFinder for Lazy {
+    fn write<S: TokenSink>(&mut self, plain: &[u8], sink: &mut S) {
+        let mut rest = self.window.fill(plain);
+        self.run(sink);
+        while !rest.is_empty() {
+            rest = self.window.fill(rest);
+            self.run(sink);
+        }
+    }
+
+    fn finish<S: TokenSink>(&mut self, sink: &mut S) {
+        self.window.end();
+        self.run(sink);
+    }
+}
