@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::e2e;
+use crate::parts::REAL;
 use xtask::cache::Cache;
 use xtask::run::{self, Result, checkout};
 use xtask::tools;
@@ -76,13 +77,7 @@ pub(crate) fn check(cache: &Cache, full: bool) -> Result<()> {
 /// built again.
 fn pages(cache: &Cache) -> Result<()> {
     let mut test = Command::new(env!("CARGO"));
-    test.args([
-        "test",
-        "--workspace",
-        "--locked",
-        "--features",
-        "krs-cli/real-parts,krs-importer/real-parts",
-    ]);
+    test.args(["test", "--workspace", "--locked", "--features", REAL]);
     test.args(["--test", "docs", "--", "every_command_of_the_documentation_works"]).current_dir(checkout());
     test.env("KRS_TOOLS", cache.tools()).env("KRS_DOCS_WITH_KUBERNETES", "1");
     run::run(test.env("PATH", e2e::with_cluster_programs(cache)))

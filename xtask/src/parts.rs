@@ -26,7 +26,11 @@ const FULL_SCHEDULES: &str = "10000";
 /// of its time.
 const SOAK_SETS: &str = "10";
 /// Every test there is, also those that another part runs.
-const ALL_TESTS: &[&str] = &["--features", "krs-cli/real-parts,krs-importer/real-parts,krs-importer/e2e"];
+const ALL_TESTS: &[&str] =
+    &["--features", "krs-cli/real-parts,krs-compact/real-parts,krs-importer/real-parts,krs-importer/e2e"];
+
+/// The tests with programs that are installed for them, but without a cluster.
+pub(crate) const REAL: &str = "krs-cli/real-parts,krs-compact/real-parts,krs-importer/real-parts";
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -142,8 +146,7 @@ fn do_part(cache: &Cache, part: Part, args: &Args, notes: &mut Vec<String>) -> R
     let no_real = args.no_real;
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(checkout()).env("KRS_TOOLS", cache.tools());
-    let real: &[&str] =
-        if no_real { &[] } else { &["--features", "krs-cli/real-parts,krs-importer/real-parts"] };
+    let real: &[&str] = if no_real { &[] } else { &["--features", REAL] };
     match part {
         Part::Fmt => run::run(cargo.args(["fmt", "--all", "--check"])),
         Part::Lint => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The families of encoders, with their parameters, as a recipe names them.
 
-use super::{Encoder, Finder, go};
+use super::{Encoder, Finder, go, klauspost};
 use crate::deflate::{HEADER_SIZE, header};
 
 /// An encoder of another program.
@@ -9,10 +9,13 @@ use crate::deflate::{HEADER_SIZE, header};
 pub enum Family {
     /// Go's `compress/gzip`, up to Go 1.26.
     Go(go::Level),
+    /// klauspost/compress at its default level, alone or in the blocks of pgzip.
+    Klauspost(klauspost::Variant),
 }
 
 /// First byte of [`Family::to_bytes`].
 const GO: u8 = 1;
+const KLAUSPOST: u8 = 2;
 
 impl Family {
     /// The family in two bytes: which one, and its parameter.
@@ -20,6 +23,7 @@ impl Family {
     pub fn to_bytes(self) -> [u8; 2] {
         match self {
             Self::Go(level) => [GO, level.number().to_le_bytes()[0]],
+            Self::Klauspost(variant) => [KLAUSPOST, variant.number()],
         }
     }
 
@@ -29,6 +33,7 @@ impl Family {
         let [family, parameter] = bytes;
         let known = match family {
             GO => go::Level::new(i8::from_le_bytes([parameter])).map(Self::Go),
+            KLAUSPOST => klauspost::Variant::new(parameter).map(Self::Klauspost),
             _ => None,
         };
         // A second name for the same (the default level) is not used.
@@ -40,6 +45,7 @@ impl Family {
     pub fn encoder(self) -> Box<dyn Encoder> {
         match self {
             Self::Go(level) => level.encoder(),
+            Self::Klauspost(variant) => variant.encoder(1),
         }
     }
 
@@ -51,6 +57,10 @@ impl Family {
                 .or_else(|| level.lazy().map(Finder::GoLazy))
                 .or_else(|| level.greedy().map(Finder::GoGreedy))
                 .or_else(|| (level.number() == 1).then(|| Finder::GoFast(go::Fast::default()))),
+            Self::Klauspost(variant) => Some(match variant.framing {
+                klauspost::Framing::Stream => Finder::KlauspostStream(klauspost::StreamFinder::default()),
+                klauspost::Framing::Blocks => Finder::KlauspostBlocks(klauspost::BlockFinder::default()),
+            }),
         }
     }
 
@@ -59,6 +69,7 @@ impl Family {
     pub fn header(self) -> [u8; HEADER_SIZE] {
         match self {
             Self::Go(level) => header(0, level.extra_flags(), 0xff),
+            Self::Klauspost(_) => header(klauspost::UNSET_TIME, 0, 0xff),
         }
     }
 }

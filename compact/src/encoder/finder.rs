@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The match finders of all families as one type.
 
-use super::go;
+use super::{go, klauspost};
 use crate::deflate::{MatchFinder, TokenSink};
 
 /// The match finder of a [`Family`](super::Family).
@@ -13,6 +13,10 @@ pub enum Finder {
     GoGreedy(go::Greedy),
     /// Go, level 1.
     GoFast(go::Fast),
+    /// klauspost/compress.
+    KlauspostStream(klauspost::StreamFinder),
+    /// klauspost/compress in the blocks of pgzip.
+    KlauspostBlocks(klauspost::BlockFinder),
 }
 
 impl MatchFinder for Finder {
@@ -21,6 +25,8 @@ impl MatchFinder for Finder {
             Self::GoLazy(finder) => finder.write(plain, sink),
             Self::GoGreedy(finder) => finder.write(plain, sink),
             Self::GoFast(finder) => finder.write(plain, sink),
+            Self::KlauspostStream(finder) => finder.write(plain, sink),
+            Self::KlauspostBlocks(finder) => finder.write(plain, sink),
         }
     }
 
@@ -29,6 +35,8 @@ impl MatchFinder for Finder {
             Self::GoLazy(finder) => finder.finish(sink),
             Self::GoGreedy(finder) => finder.finish(sink),
             Self::GoFast(finder) => finder.finish(sink),
+            Self::KlauspostStream(finder) => finder.finish(sink),
+            Self::KlauspostBlocks(finder) => finder.finish(sink),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod family;
 mod finder;
 pub mod go;
+pub mod klauspost;
 
 pub use family::Family;
 pub use finder::Finder;

@@ -4,6 +4,7 @@
 
 pub mod golden;
 pub mod inputs;
+pub mod random;
 
 use std::io::Read as _;
 

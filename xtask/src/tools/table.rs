@@ -231,6 +231,9 @@ pub(crate) const TOOLS: &[Tool] = &[
         &["bundle.yaml"],
     ),
     tool("krs-ocimem", GoHere("assets/ocimem"), &[Real]),
+    // The encoders that ours are compared with: one module cannot have two versions of another.
+    tool("krs-encoders-k1", GoHere("assets/encoders-k1"), &[Real]),
+    tool("krs-encoders-k2", GoHere("assets/encoders-k2"), &[Real]),
     tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
     tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),
 ];

@@ -1,0 +1,1 @@
+../encoders-k1/main.go
