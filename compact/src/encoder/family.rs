@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The families of encoders, with their parameters, as a recipe names them.
 
-use super::{Encoder, Finder, go, klauspost};
+use super::{Encoder, Finder, go, klauspost, zlib};
 use crate::deflate::{HEADER_SIZE, header};
 
 /// An encoder of another program.
@@ -11,11 +11,20 @@ pub enum Family {
     Go(go::Level),
     /// klauspost/compress at its default level, alone or in the blocks of pgzip.
     Klauspost(klauspost::Variant),
+    /// zlib, with its default memory level.
+    Zlib(zlib::Level),
+    /// GNU gzip.
+    Gnu(zlib::Level),
+    /// pigz.
+    Pigz(zlib::Level),
 }
 
 /// First byte of [`Family::to_bytes`].
 const GO: u8 = 1;
 const KLAUSPOST: u8 = 2;
+const ZLIB: u8 = 3;
+const GNU: u8 = 4;
+const PIGZ: u8 = 5;
 
 impl Family {
     /// The family in two bytes: which one, and its parameter.
@@ -24,6 +33,9 @@ impl Family {
         match self {
             Self::Go(level) => [GO, level.number().to_le_bytes()[0]],
             Self::Klauspost(variant) => [KLAUSPOST, variant.number()],
+            Self::Zlib(level) => [ZLIB, level.number()],
+            Self::Gnu(level) => [GNU, level.number()],
+            Self::Pigz(level) => [PIGZ, level.number()],
         }
     }
 
@@ -34,6 +46,9 @@ impl Family {
         let known = match family {
             GO => go::Level::new(i8::from_le_bytes([parameter])).map(Self::Go),
             KLAUSPOST => klauspost::Variant::new(parameter).map(Self::Klauspost),
+            ZLIB => zlib::Level::new(parameter).map(Self::Zlib),
+            GNU => zlib::Level::new(parameter).map(Self::Gnu),
+            PIGZ => zlib::Level::new(parameter).map(Self::Pigz),
             _ => None,
         };
         // A second name for the same (the default level) is not used.
@@ -46,6 +61,9 @@ impl Family {
         match self {
             Self::Go(level) => level.encoder(),
             Self::Klauspost(variant) => variant.encoder(1),
+            Self::Zlib(level) => Box::new(zlib::Zlib::new(level)),
+            Self::Gnu(level) => Box::new(zlib::Zlib::gnu(level)),
+            Self::Pigz(level) => Box::new(zlib::Pigz::new(level)),
         }
     }
 
@@ -61,6 +79,11 @@ impl Family {
                 klauspost::Framing::Stream => Finder::KlauspostStream(klauspost::StreamFinder::default()),
                 klauspost::Framing::Blocks => Finder::KlauspostBlocks(klauspost::BlockFinder::default()),
             }),
+            // pigz begins a new search with each of its blocks, which changes few tokens.
+            Self::Zlib(level) | Self::Pigz(level) => {
+                Some(Finder::Zlib(zlib::Finder::new(level.parameters())))
+            }
+            Self::Gnu(level) => Some(Finder::Zlib(zlib::Finder::gnu(level.parameters()))),
         }
     }
 
@@ -70,6 +93,7 @@ impl Family {
         match self {
             Self::Go(level) => header(0, level.extra_flags(), 0xff),
             Self::Klauspost(_) => header(klauspost::UNSET_TIME, 0, 0xff),
+            Self::Zlib(level) | Self::Gnu(level) | Self::Pigz(level) => header(0, level.extra_flags(), 3),
         }
     }
 }

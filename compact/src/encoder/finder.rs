@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The match finders of all families as one type.
 
-use super::{go, klauspost};
+use super::{go, klauspost, zlib};
 use crate::deflate::{MatchFinder, TokenSink};
 
 /// The match finder of a [`Family`](super::Family).
@@ -17,6 +17,8 @@ pub enum Finder {
     KlauspostStream(klauspost::StreamFinder),
     /// klauspost/compress in the blocks of pgzip.
     KlauspostBlocks(klauspost::BlockFinder),
+    /// zlib, GNU gzip and pigz, and what is near them.
+    Zlib(zlib::Finder),
 }
 
 impl MatchFinder for Finder {
@@ -27,6 +29,7 @@ impl MatchFinder for Finder {
             Self::GoFast(finder) => finder.write(plain, sink),
             Self::KlauspostStream(finder) => finder.write(plain, sink),
             Self::KlauspostBlocks(finder) => finder.write(plain, sink),
+            Self::Zlib(finder) => finder.write(plain, sink),
         }
     }
 
@@ -37,6 +40,7 @@ impl MatchFinder for Finder {
             Self::GoFast(finder) => finder.finish(sink),
             Self::KlauspostStream(finder) => finder.finish(sink),
             Self::KlauspostBlocks(finder) => finder.finish(sink),
+            Self::Zlib(finder) => finder.finish(sink),
         }
     }
 }

@@ -8,6 +8,7 @@ mod family;
 mod finder;
 pub mod go;
 pub mod klauspost;
+pub mod zlib;
 
 pub use family::Family;
 pub use finder::Finder;
