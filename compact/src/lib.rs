@@ -8,6 +8,10 @@
 //! Layers, each using only those above it:
 //! * [`deflate`]: RFC 1951 and RFC 1952: symbols, codes, bits, tokens.
 //! * [`encoder`]: the encoders of other programs, bit for bit.
+//! * [`corrections`]: streams of other encoders, as differences from these.
+//! * [`recipe`]: how a layer is compressed, found and used.
 
+pub mod corrections;
 pub mod deflate;
 pub mod encoder;
+pub mod recipe;

@@ -31,6 +31,12 @@ impl BitWriter {
         self.count % 8
     }
 
+    /// Complete bytes that [`BitWriter::drain`] would move.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// Fills the last byte with zero bits.
     pub fn align(&mut self) {
         self.count = self.count.next_multiple_of(8);

@@ -58,7 +58,12 @@ const CRATES: &[Crate] = &[
         source: "compact/src",
         within: "",
         ground: &[],
-        layers: &[("deflate", &[]), ("encoder", &["deflate"])],
+        layers: &[
+            ("deflate", &[]),
+            ("encoder", &["deflate"]),
+            ("corrections", &["deflate", "encoder"]),
+            ("recipe", &["deflate", "encoder", "corrections"]),
+        ],
     },
     Crate {
         source: "cli/src",

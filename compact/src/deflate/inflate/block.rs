@@ -34,7 +34,7 @@ pub enum BlockKind {
 }
 
 /// The codes of a dynamic block, as they are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Dynamic {
     /// How many lengths of literals and lengths are sent (HLIT + 257).
     pub literal_count: usize,

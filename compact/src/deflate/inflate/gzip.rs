@@ -54,6 +54,11 @@ impl<R: Read> GzipReader<R> {
         &self.header
     }
 
+    /// The reader, which is usually some bytes ahead.
+    pub fn reader_mut(&mut self) -> &mut R {
+        self.source.reader_mut()
+    }
+
     /// The bits between the end of the final block and the byte border, when the end was read. Encoders write zeros.
     #[must_use]
     pub fn padding(&self) -> u8 {

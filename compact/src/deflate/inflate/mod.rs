@@ -206,7 +206,7 @@ const LENGTHS: [(u16, u8); LITERAL_SYMBOLS - 257] = {
 };
 
 /// First distance and extra bits of each symbol.
-const DISTANCES: [(u16, u8); DISTANCE_SYMBOLS] = {
+pub(crate) const DISTANCES: [(u16, u8); DISTANCE_SYMBOLS] = {
     let mut table = [(0, 0); DISTANCE_SYMBOLS];
     let (mut symbol, mut first) = (0, 1u16);
     while symbol < DISTANCE_SYMBOLS {

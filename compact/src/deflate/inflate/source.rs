@@ -37,6 +37,10 @@ impl<R: Read> Source<R> {
         }
     }
 
+    pub(super) fn reader_mut(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
     /// Position of the next byte of which no bit was taken.
     pub(super) fn position(&self) -> u64 {
         self.before + self.at as u64 - u64::from(self.count / 8)

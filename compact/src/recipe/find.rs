@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The recipe of a compressed layer.
+
+use std::io::{self, Read, Seek};
+
+use super::candidate::{Candidate, Part, families};
+use super::{BEHIND_MAXIMUM, Corrections, Gzip, Recipe};
+use crate::corrections::{CorrectionError, Limits, RecordError, Trees, record};
+use crate::deflate::inflate::{Fault, GzipReader, InflateError, Piece};
+use crate::encoder::Family;
+
+/// Plain bytes on which each encoder is tried: several blocks of each.
+const TRIAL: usize = 1 << 20;
+/// Encoders that are equal so far and run over the stream side by side; after [`ALONE`] plain bytes, only the first.
+const SIDE_BY_SIDE: usize = 4;
+const ALONE: u64 = 8 << 20;
+/// Plain bytes on which all match finders are compared, and those on which the best of them are.
+const SAMPLE: u64 = 256 << 10;
+const LONG_SAMPLE: u64 = 4 << 20;
+const BEST: usize = 3;
+/// The largest recipe that is worth it, as a part of the layer: one tenth.
+const DIVISOR: u64 = 10;
+
+/// What was found.
+#[derive(Debug)]
+pub enum Found {
+    /// The layer can be made from its plain bytes.
+    Recipe(Recipe),
+    /// The layer travels as it is.
+    None(Reason),
+}
+
+/// Why a layer has no recipe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Compressed by zstd.
+    #[error("layers that are compressed by zstd have no recipe")]
+    Zstd,
+    /// Malformed, or an unusual form of gzip.
+    #[error("the gzip stream is not readable: {0}")]
+    Inflate(#[source] InflateError),
+    /// Several gzip streams, one behind the other.
+    #[error("the layer has several gzip members")]
+    Members,
+    /// Too much behind the gzip stream.
+    #[error("more than {BEHIND_MAXIMUM} bytes are behind the gzip stream")]
+    Behind,
+    /// A block with too many tokens.
+    #[error("no encoder reproduces the stream, and corrections do not describe it: {0}")]
+    Correction(#[source] CorrectionError),
+    /// A recipe of more than a tenth of the layer.
+    #[error(
+        "no encoder reproduces the stream, and the corrections would be larger than a tenth of the layer"
+    )]
+    TooLarge,
+}
+
+/// A failure of the file, or a property of the layer.
+enum Stop {
+    Io(io::Error),
+    Reason(Reason),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<InflateError> for Stop {
+    fn from(error: InflateError) -> Self {
+        match error.fault {
+            Fault::Read(error) => Self::Io(error),
+            _ => Self::Reason(Reason::Inflate(error)),
+        }
+    }
+}
+
+/// Finds the recipe of a compressed layer.
+///
+/// # Flow
+/// Each encoder is tried on the first mebibyte. Those that are equal run over the stream. If none is equal to its end, corrections
+/// are made to the match finder that needs the fewest of them at the beginning.
+///
+/// # Guarantees
+/// A recipe without corrections was compared with the layer, byte for byte. The layer is read from its beginning at most three times,
+/// and its first megabytes once for each encoder. Memory is below 64 MiB beside the recipe, which is not larger than a tenth of the layer.
+///
+/// # Errors
+/// The file cannot be read. What is wrong with the layer itself is a [`Reason`].
+pub fn find<R: Read + Seek>(mut layer: R) -> io::Result<Found> {
+    match try_find(&mut layer) {
+        Ok(recipe) => Ok(Found::Recipe(recipe)),
+        Err(Stop::Reason(reason)) => Ok(Found::None(reason)),
+        Err(Stop::Io(error)) => Err(error),
+    }
+}
+
+fn try_find<R: Read + Seek>(layer: &mut R) -> Result<Recipe, Stop> {
+    layer.rewind()?;
+    let mut magic = Vec::new();
+    layer.by_ref().take(4).read_to_end(&mut magic)?;
+    match magic.as_slice() {
+        [0x1f, 0x8b, ..] => {}
+        [0x28, 0xb5, 0x2f, 0xfd] => return Err(Stop::Reason(Reason::Zstd)),
+        _ => return Ok(Recipe::Plain),
+    }
+    let trial = Trial::read(layer)?;
+    let equal = trial.equal_encoders();
+    let family = match (&trial.end, equal.as_slice()) {
+        (Some(_), equal) => equal.first().copied().map(|family| (family, trial.behind.clone())),
+        (None, []) => None,
+        (None, equal) => follow(layer, equal)?,
+    };
+    if let Some((family, behind)) = family {
+        return Ok(Recipe::Gzip(Gzip { family, corrections: None, header: trial.header, behind }));
+    }
+    correct(layer, trial.header)
+}
+
+/// A reader that keeps what was read.
+struct Tee<R> {
+    reader: R,
+    kept: Vec<u8>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let size = self.reader.read(out)?;
+        self.kept.extend_from_slice(&out[..size]);
+        Ok(size)
+    }
+}
+
+/// The beginning of a stream.
+struct Trial {
+    header: Vec<u8>,
+    plain: Vec<u8>,
+    /// The deflate stream as far as it was read.
+    stream: Vec<u8>,
+    /// Size of the deflate stream, if all of it was read.
+    end: Option<u64>,
+    behind: Vec<u8>,
+}
+
+impl Trial {
+    fn read<R: Read + Seek>(layer: &mut R) -> Result<Self, Stop> {
+        layer.rewind()?;
+        let mut gzip = GzipReader::new(Tee { reader: layer, kept: Vec::new() })?;
+        let header = gzip.header().to_vec();
+        let mut trial = Self { header, plain: Vec::new(), stream: Vec::new(), end: None, behind: Vec::new() };
+        while trial.plain.len() < TRIAL {
+            match gzip.next()? {
+                Piece::Block(_) => {}
+                Piece::Data { plain, .. } => trial.plain.extend_from_slice(plain),
+                Piece::End => {
+                    trial.end = Some(size_of_stream(&gzip));
+                    trial.behind = behind(&mut gzip)?;
+                    break;
+                }
+            }
+        }
+        let mut kept = std::mem::take(&mut gzip.reader_mut().kept);
+        trial.stream = kept.split_off(trial.header.len().min(kept.len()));
+        Ok(trial)
+    }
+
+    /// The encoders that write this beginning, the likely ones first.
+    fn equal_encoders(&self) -> Vec<Family> {
+        let is_equal = |family: &Family| {
+            let mut candidate = Candidate::new(*family);
+            let mut part = Part { start: 0, bytes: &self.stream };
+            if let Some(end) = self.end {
+                part.bytes = &self.stream[..(end as usize).min(self.stream.len())];
+            }
+            self.plain.chunks(64 << 10).all(|piece| candidate.write(piece, part))
+                && self.end.is_none_or(|end| candidate.finish(part, end))
+        };
+        families(&self.header).into_iter().filter(is_equal).collect()
+    }
+}
+
+/// Size of the deflate stream, at its end.
+fn size_of_stream<R: Read>(gzip: &GzipReader<R>) -> u64 {
+    (gzip.position() - 8).saturating_sub(gzip.header().len() as u64)
+}
+
+/// The bytes behind a stream.
+fn behind<R: Read>(gzip: &mut GzipReader<R>) -> Result<Vec<u8>, Stop> {
+    let behind = gzip.read_behind(BEHIND_MAXIMUM + 1)?;
+    if behind.starts_with(&[0x1f, 0x8b]) {
+        return Err(Stop::Reason(Reason::Members));
+    }
+    if behind.len() > BEHIND_MAXIMUM {
+        return Err(Stop::Reason(Reason::Behind));
+    }
+    Ok(behind)
+}
+
+/// Runs encoders over the stream, and returns the first one that is equal to its end, with the bytes behind it.
+fn follow<R: Read + Seek>(layer: &mut R, families: &[Family]) -> Result<Option<(Family, Vec<u8>)>, Stop> {
+    layer.rewind()?;
+    let mut gzip = GzipReader::new(Tee { reader: layer, kept: Vec::new() })?;
+    let header = gzip.header().len();
+    gzip.reader_mut().kept.drain(..header);
+    let mut candidates = families.iter().copied().take(SIDE_BY_SIDE).map(Candidate::new).collect::<Vec<_>>();
+    // Position of the first kept byte in the deflate stream.
+    let mut start = 0;
+    let mut plain = Vec::new();
+    loop {
+        match gzip.next()? {
+            Piece::Block(_) => continue,
+            Piece::Data { plain: piece, .. } => {
+                plain.clear();
+                plain.extend_from_slice(piece);
+            }
+            Piece::End => break,
+        }
+        if gzip.plain_size() > ALONE {
+            candidates.truncate(1);
+        }
+        let kept = &mut gzip.reader_mut().kept;
+        let part = Part { start, bytes: kept };
+        candidates.retain_mut(|candidate| candidate.write(&plain, part));
+        let Some(done) = candidates.iter().map(Candidate::position).min() else { return Ok(None) };
+        kept.drain(..usize::try_from(done - start).unwrap_or(usize::MAX).min(kept.len()));
+        start = done;
+    }
+    let size = size_of_stream(&gzip);
+    let behind = behind(&mut gzip)?;
+    let part = Part { start, bytes: &gzip.reader_mut().kept };
+    candidates.retain_mut(|candidate| candidate.finish(part, size));
+    Ok(candidates.first().map(|candidate| (candidate.family, behind)))
+}
+
+/// A recipe with corrections.
+fn correct<R: Read + Seek>(layer: &mut R, header: Vec<u8>) -> Result<Recipe, Stop> {
+    let (family, trees) = best_prediction(layer, &header)?;
+    layer.rewind()?;
+    let mut gzip = GzipReader::new(&mut *layer)?;
+    let Some(mut finder) = family.finder() else { return Err(Stop::Reason(Reason::TooLarge)) };
+    let limits = Limits { plain: u64::MAX, divisor: DIVISOR };
+    let recorded = record(&mut gzip, &mut finder, trees, limits).map_err(|error| match error {
+        RecordError::Inflate(error) => error.into(),
+        RecordError::Correction(error) => Stop::Reason(Reason::Correction(error)),
+        RecordError::TooLarge { .. } => Stop::Reason(Reason::TooLarge),
+    })?;
+    let behind = behind(&mut gzip)?;
+    let corrections = Some(Corrections { trees, bytes: recorded.corrections });
+    let recipe = Recipe::Gzip(Gzip { family, corrections, header, behind });
+    if recipe.encode().len() as u64 > gzip.position() / DIVISOR {
+        return Err(Stop::Reason(Reason::TooLarge));
+    }
+    Ok(recipe)
+}
+
+/// The match finder and the codes that need the fewest corrections at the beginning of a stream.
+fn best_prediction<R: Read + Seek>(layer: &mut R, header: &[u8]) -> Result<(Family, Trees), Stop> {
+    let mut samples = Vec::new();
+    for family in families(header) {
+        if let Some(bits) = sample(layer, family, Trees::Go, SAMPLE)? {
+            samples.push((bits, family));
+        }
+    }
+    samples.sort_by_key(|&(bits, _)| bits);
+    let mut best: Option<(u64, Family, Trees)> = None;
+    for &(_, family) in samples.iter().take(BEST) {
+        for trees in Trees::ALL {
+            let bits = sample(layer, family, trees, LONG_SAMPLE)?.unwrap_or(u64::MAX);
+            if best.is_none_or(|(least, ..)| bits < least) {
+                best = Some((bits, family, trees));
+            }
+        }
+    }
+    best.map(|(_, family, trees)| (family, trees)).ok_or(Stop::Reason(Reason::TooLarge))
+}
+
+/// Bits of corrections for a million plain bytes at the beginning of a stream.
+fn sample<R: Read + Seek>(
+    layer: &mut R,
+    family: Family,
+    trees: Trees,
+    plain: u64,
+) -> Result<Option<u64>, Stop> {
+    let Some(mut finder) = family.finder() else { return Ok(None) };
+    layer.rewind()?;
+    let mut gzip = GzipReader::new(layer)?;
+    // Even what is too large on the whole is compared: the beginning of a stream is not always like the rest.
+    match record(&mut gzip, &mut finder, trees, Limits { plain, divisor: 1 }) {
+        Ok(recorded) => Ok(Some(recorded.corrections.len() as u64 * 8_000_000 / recorded.plain.max(1))),
+        Err(RecordError::Inflate(error)) => Err(error.into()),
+        Err(RecordError::Correction(error)) => Err(Stop::Reason(Reason::Correction(error))),
+        Err(RecordError::TooLarge { .. }) => Ok(None),
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{self, Cursor, Write};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::deflate::inflate::PlainReader;
+use crate::deflate::{
+    BitWriter, MatchFinder as _, Place, Token, TokenSink, Trailer, fixed_codes, write_fixed_header,
+    write_tokens,
+};
+use crate::encoder::{Encoder as _, go};
+
+fn by_encoder(family: Family, plain: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut gzip = crate::encoder::Gzip::new(&family.header(), family.encoder(), &mut out);
+    gzip.write(plain, &mut out);
+    gzip.finish(&mut out);
+    out
+}
+
+/// By an encoder that is none of the families.
+fn by_other(plain: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn expand(layer: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    io::copy(&mut PlainReader::new(layer).unwrap(), &mut plain).unwrap();
+    plain
+}
+
+fn found(layer: &[u8]) -> Recipe {
+    match find(Cursor::new(layer)).unwrap() {
+        Found::Recipe(recipe) => recipe,
+        Found::None(reason) => panic!("{reason}"),
+    }
+}
+
+fn reason(layer: &[u8]) -> Reason {
+    match find(Cursor::new(layer)).unwrap() {
+        Found::Recipe(recipe) => panic!("{recipe:?}"),
+        Found::None(reason) => reason,
+    }
+}
+
+/// Through bytes and back, and with the recipe to the layer.
+fn rebuild(recipe: &Recipe, plain: &[u8]) -> Vec<u8> {
+    let decoded = Recipe::decode(&recipe.encode()).unwrap();
+    assert_eq!(decoded, *recipe);
+    let mut out = Vec::new();
+    recompress(&decoded, plain, &mut out).unwrap();
+    out
+}
+
+fn bytes(parts: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec((prop::collection::vec(any::<u8>(), 1..60), 1usize..2000), 0..parts)
+        .prop_map(|parts| parts.into_iter().flat_map(|(part, n)| part.into_iter().cycle().take(n)).collect())
+}
+
+/// Text without an end of repetitions, so that encoders differ.
+fn text(size: usize) -> Vec<u8> {
+    let (mut state, mut text) = (7u32, Vec::with_capacity(size + 16));
+    while text.len() < size {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let word = (state >> 16) & (state >> 24);
+        for letter in 0..2 + word % 7 {
+            text.push(b'a' + ((7 * word + 5 * letter * letter + letter * word) % 26) as u8);
+        }
+        text.push(b' ');
+    }
+    text.truncate(size);
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_stream_of_any_family_is_rebuilt(data in bytes(60), family in any::<prop::sample::Index>()) {
+        let families = candidate::families(&[]);
+        let layer = by_encoder(families[family.index(families.len())], &data);
+        let recipe = found(&layer);
+        prop_assert!(matches!(&recipe, Recipe::Gzip(gzip) if gzip.corrections.is_none()));
+        prop_assert!(recipe.encode().len() <= 16);
+        prop_assert!(rebuild(&recipe, &data) == layer);
+    }
+
+    #[test]
+    fn a_stream_of_another_encoder_is_rebuilt_or_travels_as_it_is(data in bytes(60), level in 0u32..10) {
+        let layer = by_other(&data, level);
+        if let Found::Recipe(recipe) = find(Cursor::new(&layer)).unwrap() {
+            prop_assert!(rebuild(&recipe, &data) == layer);
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_is_refused_or_rebuilt(data in bytes(20), bit in any::<prop::sample::Index>()) {
+        let mut layer = by_encoder(Family::Go(go::Level::new(6).unwrap()), &data);
+        let bit = bit.index(layer.len() * 8);
+        layer[bit / 8] ^= 1 << (bit % 8);
+        if let Found::Recipe(recipe) = find(Cursor::new(&layer)).unwrap() {
+            let plain = if recipe == Recipe::Plain { layer.clone() } else { expand(&layer) };
+            prop_assert!(rebuild(&recipe, &plain) == layer);
+        }
+    }
+
+    #[test]
+    fn decoding_any_bytes_ends_and_what_it_accepts_has_one_form(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        let bytes = [&[1, bytes.first().map_or(0, |byte| byte % 3)], &bytes[..]].concat();
+        if let Ok(recipe) = Recipe::decode(&bytes) {
+            prop_assert!(recipe.encode() == bytes);
+            let _ = recompress(&recipe, &b"some plain bytes, some plain bytes"[..], &mut io::sink());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_compressed_has_a_recipe_of_two_bytes() {
+    for layer in [&b"a tar archive"[..], b"", b"\x1f"] {
+        let recipe = found(layer);
+        assert_eq!(recipe, Recipe::Plain);
+        assert_eq!(recipe.encode().len(), 2);
+        assert_eq!(rebuild(&recipe, layer), layer);
+    }
+    assert!(matches!(reason(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0]), Reason::Zstd));
+}
+
+#[test]
+fn large_layers_are_followed_to_their_end_and_differences_become_corrections() {
+    let family = Family::Go(go::Level::new(6).unwrap());
+    let plain = text(3 << 20);
+    let layer = by_encoder(family, &plain);
+    assert!(
+        matches!(found(&layer), Recipe::Gzip(gzip) if gzip.family == family && gzip.corrections.is_none())
+    );
+
+    // The same encoder, flushed in the middle: no family does that.
+    let (mut layer, mut encoder) = (family.header().to_vec(), go::Level::new(6).unwrap().encoder());
+    encoder.write(&plain[..2 << 20], &mut layer);
+    encoder.finish(&mut layer);
+    // Its final empty block is made an ordinary one: its bit is the last one before LEN and NLEN.
+    let sizes = layer.len() - 4;
+    let bit = layer[..sizes].iter_mut().rfind(|byte| **byte != 0).unwrap();
+    *bit ^= 1 << bit.ilog2();
+    let mut encoder = go::Level::new(6).unwrap().encoder();
+    encoder.write(&plain[2 << 20..], &mut layer);
+    encoder.finish(&mut layer);
+    let mut trailer = Trailer::default();
+    trailer.update(&plain);
+    layer.extend_from_slice(&trailer.bytes());
+    let recipe = found(&layer);
+    let Recipe::Gzip(gzip) = &recipe else { panic!("{recipe:?}") };
+    assert_eq!(gzip.family(), family);
+    assert!(gzip.corrections().is_some_and(|size| size < 4000), "{:?}", gzip.corrections());
+    assert!(rebuild(&recipe, &plain) == layer);
+}
+
+#[test]
+fn names_in_the_header_and_bytes_behind_are_kept() {
+    let plain = text(100_000);
+    let layer = by_encoder(Family::Go(go::Level::new(9).unwrap()), &plain);
+    let named = [&[0x1f, 0x8b, 8, 8, 1, 2, 3, 4, 2, 3][..], b"layer.tar\0", &layer[10..], &[0; 700]].concat();
+    let recipe = found(&named);
+    assert!(rebuild(&recipe, &plain) == named);
+    assert!(matches!(reason(&[&layer[..], &layer].concat()), Reason::Members));
+    assert!(matches!(reason(&[&layer[..], &[0; 5000]].concat()), Reason::Behind));
+    assert!(matches!(reason(&layer[..layer.len() - 1]), Reason::Inflate(_)));
+}
+
+/// Takes a part of each repetition or nothing, by chance: no encoder decides so.
+struct ByChance(u32, Vec<Token>);
+
+impl TokenSink for ByChance {
+    fn token(&mut self, place: &Place<'_>, predicted: Token) -> Token {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let chance = (self.0 >> 16) as u16;
+        let token = match predicted {
+            Token::Match { length, distance } if chance & 3 > 0 => {
+                Token::Match { length: 3 + (chance >> 2) % (length - 2), distance }
+            }
+            _ => Token::Literal(place.window[place.at]),
+        };
+        self.1.push(token);
+        token
+    }
+}
+
+#[test]
+fn a_layer_whose_corrections_are_large_travels_as_it_is() {
+    let plain = text(800_000);
+    let mut sink = ByChance(1, Vec::new());
+    let mut finder = go::Level::new(6).and_then(go::Level::lazy).unwrap();
+    finder.write(&plain, &mut sink);
+    finder.finish(&mut sink);
+    let mut bits = BitWriter::default();
+    write_fixed_header(true, &mut bits);
+    write_tokens(&sink.1, &fixed_codes(), &mut bits);
+    fixed_codes().write_end(&mut bits);
+    bits.align();
+    let mut layer = crate::deflate::header(0, 0, 3).to_vec();
+    bits.drain(&mut layer);
+    let mut trailer = Trailer::default();
+    trailer.update(&plain);
+    layer.extend_from_slice(&trailer.bytes());
+    assert_eq!(expand(&layer), plain);
+    assert!(matches!(reason(&layer), Reason::TooLarge));
+}
+
+#[test]
+fn recipes_with_wrong_sizes_versions_and_names_are_refused() {
+    let six = Family::Go(go::Level::new(6).unwrap()).to_bytes();
+    let with = |bytes: &[u8]| Recipe::decode(&[&[1, 1, six[0], six[1]], bytes].concat());
+    assert!(with(&[0, 0]).is_ok());
+    let error = |bytes: &[u8]| with(bytes).unwrap_err();
+    assert_eq!(error(&[0]), DecodeError::Truncated);
+    assert_eq!(error(&[0, 5, 1]), DecodeError::Truncated);
+    assert_eq!(error(&[0, 0, 9]), DecodeError::Behind(1));
+    assert_eq!(error(&[0x80, 0, 0]), DecodeError::Size { most: 4096 });
+    assert_eq!(error(&[0xff, 0xff, 0xff, 0xff]), DecodeError::Size { most: 4096 });
+    assert_eq!(error(&[0x81, 0x20]), DecodeError::Size { most: 4096 });
+    assert_eq!(error(&[3, 0x1f, 0x8b, 8, 0]), DecodeError::Header);
+    assert_eq!(Recipe::decode(&[]), Err(DecodeError::Truncated));
+    assert_eq!(Recipe::decode(&[2, 0]), Err(DecodeError::Version(2)));
+    assert_eq!(Recipe::decode(&[1, 3]), Err(DecodeError::Kind(3)));
+    assert_eq!(Recipe::decode(&[1, 0, 0]), Err(DecodeError::Behind(1)));
+    assert_eq!(Recipe::decode(&[1, 1, 0, 0, 0, 0]), Err(DecodeError::Family(0, 0)));
+    assert_eq!(Recipe::decode(&[1, 2, six[0], six[1], 7, 0, 0]), Err(DecodeError::Trees(7)));
+    let stored = Family::Go(go::Level::new(0).unwrap()).to_bytes();
+    assert_eq!(Recipe::decode(&[1, 2, stored[0], stored[1], 0, 0, 0]), Err(DecodeError::NoFinder));
+}
+
+#[test]
+fn a_failure_of_a_reader_or_a_writer_ends_the_work() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::Error::other("full"))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let recipe = found(&by_encoder(Family::Go(go::Level::new(6).unwrap()), &text(1000)));
+    let error = recompress(&recipe, &b"abc"[..], &mut Full).unwrap_err();
+    assert!(matches!(error, RecipeError::Write(_)), "{error}");
+    let broken = io::Read::chain(&b"abc"[..], Broken);
+    let error = recompress(&recipe, broken, &mut io::sink()).unwrap_err();
+    assert!(matches!(error, RecipeError::Read(_)), "{error}");
+    struct Broken;
+    impl io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("broken"))
+        }
+    }
+}
