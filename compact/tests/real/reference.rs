@@ -18,12 +18,17 @@ impl Reference {
         let tools =
             std::env::var_os("KRS_TOOLS").expect("KRS_TOOLS is not set: run `cargo xtask test --only tests`");
         let path = PathBuf::from(tools).join("bin").join(program);
-        let mut command = Command::new(&path);
+        Self::run(Command::new(path))
+    }
+
+    /// A program that answers in the same way.
+    pub fn run(mut command: Command) -> Self {
+        let program = command.get_program().to_owned();
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask tools`", path.display()));
+            .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask tools`", program.display()));
         let (requests, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { _program: child, requests, answers }
     }

@@ -145,6 +145,8 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool("jq", Debian("jq"), &[Real]),
     tool("minisign", Debian("minisign"), &[Real]),
     tool("skopeo", Debian("skopeo"), &[Real]),
+    tool("gzip", Debian("gzip"), &[Real]),
+    tool("pigz", Debian("pigz"), &[Real]),
     tool("python3", Debian("python3"), &[Real, Corpus, Release]),
     tool("runc", Debian("runc"), &[Cluster]),
     tool("nft", Debian("nftables"), &[Cluster]),
