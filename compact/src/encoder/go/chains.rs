@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Chains of the positions with the same hash, newest first, and the search in them.
 
-use super::window::SIZE;
+use super::buffer::Buffer;
 use crate::deflate::{MAXIMUM_MATCH, Token, WINDOW};
 
 /// The shortest match: a hash is over as many bytes.
@@ -33,7 +33,7 @@ impl Found {
     }
 }
 
-/// An entry is an index into the window, plus 1; 0 is none. The last three bytes of a window are never entered, so 16 bits do.
+/// Entries are indices of a [`Buffer`], which begins at 1; 0 is none.
 #[derive(Debug)]
 pub(super) struct Chains {
     newest: Box<[u16; 1 << HASH_BITS]>,
@@ -43,111 +43,74 @@ pub(super) struct Chains {
 
 impl Chains {
     pub(super) fn new() -> Self {
-        Self { newest: zeros(), older: zeros() }
+        Self { newest: Box::new([0; 1 << HASH_BITS]), older: Box::new([0; WINDOW]) }
     }
 
-    /// Enters `at`, and returns the position before it with the same hash. Near the end, where no hash is, nothing happens.
+    /// Makes `at` the newest of its hash, and returns the one before it: the first candidate. [`Chains::link`] comes after the
+    /// search, since it takes the place of a position that can still be matched.
     #[inline]
-    pub(super) fn insert(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
-        let four = bytes.get(at..at + MINIMUM)?;
-        let value = u32::from_be_bytes(four.try_into().ok()?);
-        let hash = (value.wrapping_mul(0x1e35_a7bd) >> (32 - HASH_BITS)) as usize;
-        let newest = &mut self.newest[hash];
-        let before = *newest;
+    pub(super) fn replace_newest(&mut self, buffer: &Buffer, at: usize) -> u16 {
+        let hash = buffer.four(at).swap_bytes().wrapping_mul(0x1e35_a7bd) >> (32 - HASH_BITS);
+        std::mem::replace(&mut self.newest[hash as usize], at as u16)
+    }
+
+    #[inline]
+    pub(super) fn link(&mut self, at: usize, before: u16) {
         self.older[at % WINDOW] = before;
-        *newest = (at + 1) as u16;
-        usize::from(before).checked_sub(1)
     }
 
     /// Enters all positions from `from` up to `end`.
     #[inline]
-    pub(super) fn insert_range(&mut self, bytes: &[u8], from: usize, end: usize) {
+    pub(super) fn insert_range(&mut self, buffer: &Buffer, from: usize, end: usize) {
         for at in from..end {
-            self.insert(bytes, at);
+            let before = self.replace_newest(buffer, at);
+            self.link(at, before);
         }
     }
 
-    /// The longest of the nearest matches at `at`, from the candidate `first` on.
-    pub(super) fn search(&self, bytes: &[u8], at: usize, first: usize, how: Search) -> Option<Found> {
-        let ahead = bytes.get(at..)?;
-        let limit = ahead.len().min(MAXIMUM_MATCH);
-        let ahead = &ahead[..limit];
+    /// The longest of the nearest matches at `at`, from the candidate `first` on, which is before `at`.
+    #[inline]
+    pub(super) fn search(&self, buffer: &Buffer, at: usize, first: u16, how: Search) -> Option<Found> {
+        let lowest = at.saturating_sub(WINDOW).max(1) as u16;
+        if first < lowest {
+            return None;
+        }
+        let limit = buffer.ahead(at).min(MAXIMUM_MATCH);
         let enough = how.nice.min(limit);
         let (mut best, mut distance) = (MINIMUM - 1, 0);
+        // A longer match has these bytes, the last of which is the one behind the best match.
+        let mut wanted = buffer.four(at);
         let mut candidate = first;
         for _ in 0..how.tries {
-            let back = at.wrapping_sub(candidate);
-            // A candidate is before `at`; anything else would be an entry of a position that an answer made us revisit.
-            if back.wrapping_sub(1) >= WINDOW {
-                break;
-            }
-            let length = match bytes.get(candidate..at) {
-                Some(_) if bytes.get(candidate + best) == ahead.get(best) => {
-                    common_prefix(&bytes[candidate..], ahead)
-                }
-                _ => 0,
-            };
-            if length > best && (length > MINIMUM || back <= NEAR) {
-                (best, distance) = (length, back);
-                if length >= enough {
-                    break;
+            let from = usize::from(candidate);
+            if buffer.four(from + best + 1 - MINIMUM) == wanted {
+                let length = buffer.common_prefix(from, at, limit);
+                let back = at.saturating_sub(from);
+                if length > best && (length > MINIMUM || back <= NEAR) {
+                    (best, distance) = (length, back);
+                    if length >= enough {
+                        break;
+                    }
+                    wanted = buffer.four(at + best + 1 - MINIMUM);
                 }
             }
-            // The link of a candidate at the far end of the window is already the one of `at`.
-            if back == WINDOW {
+            candidate = self.older[from % WINDOW];
+            if candidate < lowest {
                 break;
-            }
-            match usize::from(self.older[candidate % WINDOW]).checked_sub(1) {
-                Some(next) => candidate = next,
-                None => break,
             }
         }
         (distance > 0).then_some(Found { length: best, distance })
     }
 
-    /// The window has moved by half its size.
+    /// The buffer has moved by half its size.
     pub(super) fn move_back(&mut self) {
-        for entry in self.newest.iter_mut().chain(self.older.iter_mut()) {
-            *entry = entry.saturating_sub((SIZE - WINDOW) as u16);
-        }
+        move_back(&mut *self.newest);
+        move_back(&mut *self.older);
     }
 }
 
-fn zeros<const N: usize>() -> Box<[u16; N]> {
-    // Made on the heap: an array of this size does not belong on the stack.
-    match vec![0; N].into_boxed_slice().try_into() {
-        Ok(array) => array,
-        Err(_) => Box::new([0; N]),
-    }
-}
-
-/// Number of equal bytes at the beginning of both.
-#[inline]
-pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let mut length = 0;
-    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
-        let (Ok(a), Ok(b)) = (a.try_into(), b.try_into()) else { break };
-        let differ = u64::from_le_bytes(a) ^ u64::from_le_bytes(b);
-        if differ != 0 {
-            return length + differ.trailing_zeros() as usize / 8;
-        }
-        length += 8;
-    }
-    length + a.iter().skip(length).zip(b.iter().skip(length)).take_while(|(a, b)| a == b).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_common_prefix_ends_at_the_first_difference_and_at_the_shorter_end() {
-        let bytes: Vec<u8> = (0..40).collect();
-        for length in 0..40 {
-            let mut other = bytes.clone();
-            other[length] = 99;
-            assert_eq!(common_prefix(&bytes, &other), length);
-            assert_eq!(common_prefix(&bytes[..length], &bytes), length);
-        }
+fn move_back(entries: &mut [u16]) {
+    for entry in entries {
+        *entry = entry.saturating_sub(WINDOW as u16);
     }
 }

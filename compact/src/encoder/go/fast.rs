@@ -2,7 +2,6 @@
 //! Level 1: one candidate for each hash value, and larger steps where nothing matches.
 
 use super::CHUNK;
-use super::chains::common_prefix;
 use crate::deflate::{MAXIMUM_MATCH, MatchFinder, Place, Token, TokenSink, WINDOW};
 
 const HASH_BITS: u32 = 14;
@@ -195,6 +194,37 @@ impl MatchFinder for Fast {
         self.is_end = true;
         while self.chunk < self.bytes.len() {
             self.run(sink);
+        }
+    }
+}
+
+/// Number of equal bytes at the beginning of both.
+#[inline]
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let mut length = 0;
+    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
+        let (Ok(a), Ok(b)) = (a.try_into(), b.try_into()) else { break };
+        let differ = u64::from_le_bytes(a) ^ u64::from_le_bytes(b);
+        if differ != 0 {
+            return length + differ.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    length + a.iter().skip(length).zip(b.iter().skip(length)).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_common_prefix_ends_at_the_first_difference_and_at_the_shorter_end() {
+        let bytes: Vec<u8> = (0..40).collect();
+        for length in 0..40 {
+            let mut other = bytes.clone();
+            other[length] = 99;
+            assert_eq!(common_prefix(&bytes, &other), length);
+            assert_eq!(common_prefix(&bytes[..length], &bytes), length);
         }
     }
 }

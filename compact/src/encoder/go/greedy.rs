@@ -3,7 +3,7 @@
 
 use super::chains::{Found, Search};
 use super::window::Window;
-use crate::deflate::{MatchFinder, Token, TokenSink};
+use crate::deflate::{MatchFinder, TokenSink};
 
 /// The search of levels 2 and 3.
 #[derive(Debug)]
@@ -20,19 +20,16 @@ impl Greedy {
     }
 
     fn run<S: TokenSink>(&mut self, sink: &mut S) {
+        let how = self.search;
         while self.window.is_searchable() {
-            let candidate = self.window.insert();
-            let found = self.window.search(candidate, self.search);
-            let place = self.window.place(self.window.at);
-            let size = match sink.token(&place, found.map_or_else(|| place.literal(), Found::token)) {
-                Token::Literal(_) => 1,
-                Token::Match { length, .. } => usize::from(length),
-            };
-            let end = self.window.at + size;
+            let (_, found) = self.window.insert(|window, first| window.search(first, how));
+            let place = self.window.place(0);
+            let size = sink.token(&place, found.map_or_else(|| place.literal(), Found::token)).size();
             if size <= self.insert_limit {
-                self.window.insert_behind(end);
+                self.window.advance_inserting(size);
+            } else {
+                self.window.advance(size);
             }
-            self.window.move_to(end);
         }
     }
 }

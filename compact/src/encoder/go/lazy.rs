@@ -28,44 +28,42 @@ impl Lazy {
             self.step(sink);
         }
         if self.window.is_at_end() && std::mem::take(&mut self.is_held) {
-            let place = self.window.place(self.window.at - 1);
+            let place = self.window.place(1);
             sink.token(&place, place.literal());
         }
     }
 
     #[inline]
     fn step<S: TokenSink>(&mut self, sink: &mut S) {
-        let candidate = self.window.insert();
-        let before = self.found.take();
+        let how = self.search;
+        let before = self.found;
         let length = before.map_or(MINIMUM - 1, |found| found.length);
         let is_searched = length < self.lazy && self.window.has_more_than(length);
-        if is_searched {
-            self.found = self.window.search(candidate, self.search);
-        }
+        let (first, found) =
+            self.window.insert(|window, first| is_searched.then(|| window.search(first, how)).flatten());
+        self.found = found;
         if !self.is_held {
             self.is_held = true;
-            self.window.move_to(self.window.at + 1);
+            self.window.advance(1);
             return;
         }
-        let place = self.window.place(self.window.at - 1);
+        let place = self.window.place(1);
         let predicted = match before {
-            Some(before) if self.found.is_none_or(|found| found.length <= before.length) => before.token(),
+            Some(before) if found.is_none_or(|found| found.length <= before.length) => before.token(),
             _ => place.literal(),
         };
         match sink.token(&place, predicted) {
             Token::Match { length, .. } => {
-                let end = self.window.at - 1 + usize::from(length);
-                self.window.insert_behind(end);
-                self.window.move_to(end);
+                self.window.advance_inserting(usize::from(length).saturating_sub(1));
                 self.is_held = false;
                 self.found = None;
             }
             Token::Literal(_) => {
                 // Only an answer makes a literal of a byte whose match is long enough.
                 if !is_searched && length >= self.lazy {
-                    self.found = self.window.search(candidate, self.search);
+                    self.found = self.window.search(first, how);
                 }
-                self.window.move_to(self.window.at + 1);
+                self.window.advance(1);
             }
         }
     }

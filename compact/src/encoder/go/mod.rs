@@ -5,6 +5,7 @@
 //! data without matches; -2 writes literals only, and 0 stores.
 
 mod block;
+mod buffer;
 mod chains;
 mod encoders;
 mod fast;
