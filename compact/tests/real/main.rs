@@ -2,6 +2,7 @@
 //! Our encoders against the real ones, which `cargo xtask tools` builds or installs.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod go;
 mod klauspost;
 mod reference;
 #[path = "../support/mod.rs"]

@@ -217,6 +217,40 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    struct Tokens(Vec<Token>);
+
+    impl TokenSink for Tokens {
+        fn token(&mut self, _: &Place<'_>, predicted: Token) -> Token {
+            self.0.push(predicted);
+            predicted
+        }
+    }
+
+    fn tokens(mut finder: Fast, plain: &[u8]) -> Vec<Token> {
+        let mut tokens = Tokens(Vec::new());
+        finder.write(plain, &mut tokens);
+        finder.finish(&mut tokens);
+        tokens.0
+    }
+
+    #[test]
+    fn offsets_that_begin_again_find_the_same_matches() {
+        // Words of three bits; many of their positions are in the slots at each moment.
+        let mut random = 1_u32;
+        let mut word = || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            [b"one ", b"two ", b"tri ", b"four", b"five", b"six ", b"sev ", b"ate "][random as usize >> 29]
+        };
+        let plain: Vec<u8> = (0..150_000).flat_map(|_| *word()).collect();
+        let expected = tokens(Fast::default(), &plain);
+        let before = LAST_OFFSET - 200_000;
+        let finder = Fast { first_offset: before, ..Fast::default() };
+        assert!(tokens(finder, &plain) == expected);
+        let mut finder = Fast { first_offset: before, ..Fast::default() };
+        finder.write(&plain, &mut Tokens(Vec::new()));
+        assert!(finder.first_offset < before, "{} is below {before}", finder.first_offset);
+    }
+
     #[test]
     fn a_common_prefix_ends_at_the_first_difference_and_at_the_shorter_end() {
         let bytes: Vec<u8> = (0..40).collect();
