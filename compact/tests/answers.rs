@@ -47,7 +47,7 @@ impl Disagree {
             let source = place.window.get(place.at.wrapping_sub(distance)..).unwrap_or_default();
             ahead.zip(source).take_while(|(a, b)| a == b).count()
         };
-        let near = (distance..distance + 300).map(|distance| (equal(distance), distance)).max();
+        let near = (distance..distance + 30).map(|distance| (equal(distance), distance)).max();
         let longest =
             near.map(|(length, distance)| Token::Match { length: length as u16, distance: distance as u16 });
         match (self.random(3), longest) {
@@ -140,7 +140,7 @@ fn a_finder_continues_from_the_answer() {
     let differ =
         |answers: &[(Token, Token)]| answers.iter().filter(|(predicted, answer)| predicted != answer).count();
     for family in families() {
-        for one_of in [1, 2, 50, 5000] {
+        for one_of in [1, 40] {
             check(family, &plain, one_of, one_of);
         }
         let mut sink = Disagree::new(5, 7);
@@ -150,11 +150,11 @@ fn a_finder_continues_from_the_answer() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_finder_continues_from_any_answer_on_any_bytes(
-        pieces in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..200), 1_usize..500, any::<u8>()), 0..40),
+        pieces in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..200), 1_usize..500, any::<u8>()), 0..12),
         one_of in 1_u32..100,
         random: u32,
     ) {

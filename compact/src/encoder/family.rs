@@ -74,7 +74,7 @@ impl Family {
             Self::Go(level) => None
                 .or_else(|| level.lazy().map(Finder::GoLazy))
                 .or_else(|| level.greedy().map(Finder::GoGreedy))
-                .or_else(|| (level.number() == 1).then(|| Finder::GoFast(go::Fast::default()))),
+                .or_else(|| level.fast().map(Finder::GoFast)),
             Self::Klauspost(variant) => Some(match variant.framing {
                 klauspost::Framing::Stream => Finder::KlauspostStream(klauspost::StreamFinder::default()),
                 klauspost::Framing::Blocks => Finder::KlauspostBlocks(klauspost::BlockFinder::default()),

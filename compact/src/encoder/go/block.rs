@@ -7,8 +7,8 @@ use crate::deflate::{
     write_stored, write_tokens,
 };
 
-/// Most bytes of a stored block.
-const STORED_MAXIMUM: usize = 65535;
+/// Most bytes of a stored block, and of a block at the levels that do not search chains.
+pub(super) const CHUNK: usize = 65535;
 
 /// Writes blocks as `compress/flate` does.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl BlockWriter {
     pub(super) fn write_smallest(&mut self, tokens: &[Token], raw: Option<&[u8]>) {
         let frequencies = frequencies_of(tokens);
         let dynamic = Dynamic::new(&frequencies);
-        let raw = raw.filter(|raw| raw.len() <= STORED_MAXIMUM);
+        let raw = raw.filter(|raw| raw.len() <= CHUNK);
         // Extra bits are the same in both codes, so they matter only where the block can be stored.
         let extra = if raw.is_some() { frequencies.extra_bits() } else { 0 };
         let fixed_bits = 3 + frequencies.code_bits(&self.fixed.0) + extra;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The encoders: a search, and a sink that cuts its tokens into blocks.
 
-use super::block::BlockWriter;
-use super::{CHUNK, Fast, Level};
+use super::block::{BlockWriter, CHUNK};
+use super::level::Level;
 use crate::deflate::{MatchFinder, Place, Token, TokenSink};
 use crate::encoder::Encoder;
 
@@ -13,21 +13,25 @@ const ALWAYS_STORED: usize = 16;
 /// Longest chunk that level 1 writes as literals without a search.
 const ALWAYS_LITERALS: usize = 127;
 
-pub(super) fn of_level(level: Level) -> Box<dyn Encoder> {
-    let writer = BlockWriter::new();
-    let blocks = Blocks { tokens: Vec::with_capacity(BLOCK_TOKENS), start: 0, writer };
-    if let Some(finder) = level.lazy() {
-        Box::new(Searching { finder, sink: CountedBlocks(blocks) })
-    } else if let Some(finder) = level.greedy() {
-        Box::new(Searching { finder, sink: CountedBlocks(blocks) })
-    } else if level.number() == 1 {
-        Box::new(Searching { finder: Fast::default(), sink: ChunkBlocks(blocks) })
-    } else {
-        Box::new(Chunked {
-            chunk: Vec::with_capacity(CHUNK),
-            writer: blocks.writer,
-            is_stored: level.number() == 0,
-        })
+impl Level {
+    /// An encoder of this level.
+    #[must_use]
+    pub fn encoder(self) -> Box<dyn Encoder> {
+        let writer = BlockWriter::new();
+        let blocks = Blocks { tokens: Vec::with_capacity(BLOCK_TOKENS), start: 0, writer };
+        if let Some(finder) = self.lazy() {
+            Box::new(Searching { finder, sink: CountedBlocks(blocks) })
+        } else if let Some(finder) = self.greedy() {
+            Box::new(Searching { finder, sink: CountedBlocks(blocks) })
+        } else if let Some(finder) = self.fast() {
+            Box::new(Searching { finder, sink: ChunkBlocks(blocks) })
+        } else {
+            Box::new(Chunked {
+                chunk: Vec::with_capacity(CHUNK),
+                writer: blocks.writer,
+                is_stored: self.number() == 0,
+            })
+        }
     }
 }
 

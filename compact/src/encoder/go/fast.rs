@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Level 1: one candidate for each hash value, and larger steps where nothing matches.
 
-use super::CHUNK;
+use super::block::CHUNK;
+use super::level::Level;
 use crate::deflate::{MAXIMUM_MATCH, MatchFinder, Place, Token, TokenSink, WINDOW};
 
 const HASH_BITS: u32 = 14;
@@ -19,7 +20,7 @@ const FIRST_OFFSET: u32 = 1 << 16;
 const LAST_OFFSET: u32 = 1 << 30;
 
 /// A position in the stream, and the bytes there.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Slot {
     offset: u32,
     value: u32,
@@ -42,17 +43,19 @@ pub struct Fast {
     is_end: bool,
 }
 
-impl Default for Fast {
-    fn default() -> Self {
-        Self {
+impl Level {
+    /// The search of level 1.
+    #[must_use]
+    pub fn fast(self) -> Option<Fast> {
+        (self.number() == 1).then(|| Fast {
             bytes: Vec::with_capacity(WINDOW + CHUNK + MAXIMUM_MATCH),
             start: 0,
             first_offset: FIRST_OFFSET,
             chunk: 0,
             at: 0,
-            slots: Box::new([Slot::default(); 1 << HASH_BITS]),
+            slots: Box::new([Slot { offset: 0, value: 0 }; 1 << HASH_BITS]),
             is_end: false,
-        }
+        })
     }
 }
 
@@ -214,6 +217,7 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -224,6 +228,10 @@ mod tests {
             self.0.push(predicted);
             predicted
         }
+    }
+
+    fn fast() -> Fast {
+        Level::new(1).and_then(Level::fast).unwrap()
     }
 
     fn tokens(mut finder: Fast, plain: &[u8]) -> Vec<Token> {
@@ -242,11 +250,11 @@ mod tests {
             [b"one ", b"two ", b"tri ", b"four", b"five", b"six ", b"sev ", b"ate "][random as usize >> 29]
         };
         let plain: Vec<u8> = (0..150_000).flat_map(|_| *word()).collect();
-        let expected = tokens(Fast::default(), &plain);
+        let expected = tokens(fast(), &plain);
         let before = LAST_OFFSET - 200_000;
-        let finder = Fast { first_offset: before, ..Fast::default() };
+        let finder = Fast { first_offset: before, ..fast() };
         assert!(tokens(finder, &plain) == expected);
-        let mut finder = Fast { first_offset: before, ..Fast::default() };
+        let mut finder = Fast { first_offset: before, ..fast() };
         finder.write(&plain, &mut Tokens(Vec::new()));
         assert!(finder.first_offset < before, "{} is below {before}", finder.first_offset);
     }

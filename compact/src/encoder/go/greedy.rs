@@ -2,6 +2,7 @@
 //! Levels 2 and 3: each match is taken where it is found.
 
 use super::chains::{Found, Search};
+use super::level::Level;
 use super::window::Window;
 use crate::deflate::{MatchFinder, TokenSink};
 
@@ -14,11 +15,20 @@ pub struct Greedy {
     insert_limit: usize,
 }
 
-impl Greedy {
-    pub(super) fn new(search: Search, insert_limit: usize) -> Self {
-        Self { window: Window::new(), search, insert_limit }
+impl Level {
+    /// The search of levels 2 and 3.
+    #[must_use]
+    pub fn greedy(self) -> Option<Greedy> {
+        let (insert_limit, nice, tries) = match self.number() {
+            2 => (5, 16, 8),
+            3 => (6, 32, 32),
+            _ => return None,
+        };
+        Some(Greedy { window: Window::new(), search: Search { nice, tries }, insert_limit })
     }
+}
 
+impl Greedy {
     fn run<S: TokenSink>(&mut self, sink: &mut S) {
         let how = self.search;
         while self.window.is_searchable() {

@@ -2,6 +2,7 @@
 //! Levels 4 to 9: a match is taken only if no longer one begins at the next byte.
 
 use super::chains::{Found, MINIMUM, Search};
+use super::level::Level;
 use super::window::Window;
 use crate::deflate::{MatchFinder, Token, TokenSink};
 
@@ -18,11 +19,25 @@ pub struct Lazy {
     found: Option<Found>,
 }
 
-impl Lazy {
-    pub(super) fn new(search: Search, lazy: usize) -> Self {
-        Self { window: Window::new(), search, lazy, is_held: false, found: None }
+impl Level {
+    /// The search of levels 4 to 9.
+    #[must_use]
+    pub fn lazy(self) -> Option<Lazy> {
+        let (lazy, nice, tries) = match self.number() {
+            4 => (4, 16, 16),
+            5 => (16, 32, 32),
+            6 => (16, 128, 128),
+            7 => (32, 128, 256),
+            8 => (128, 258, 1024),
+            9 => (258, 258, 4096),
+            _ => return None,
+        };
+        let search = Search { nice, tries };
+        Some(Lazy { window: Window::new(), search, lazy, is_held: false, found: None })
     }
+}
 
+impl Lazy {
     fn run<S: TokenSink>(&mut self, sink: &mut S) {
         while self.window.is_searchable() {
             self.step(sink);
