@@ -7,6 +7,7 @@ use crate::deflate::{
     BitWriter, CODE_LENGTH_LIMIT, CODE_LENGTH_ORDER, DISTANCE_SYMBOLS, Frequencies, LENGTH_LIMIT,
     LITERAL_SYMBOLS, Lengths, RUN_SYMBOLS, Run, append_runs, canonical_codes, code_lengths,
 };
+use crate::encoder::zlib;
 
 /// How an encoder makes its codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,17 +15,20 @@ pub enum Trees {
     /// As Go does: package-merge, a run of code lengths may continue in the other alphabet, a block without matches has one
     /// distance code.
     Go,
+    /// As zlib does: Huffman's algorithm with a heap, runs end with their alphabet, two distance codes at least.
+    Zlib,
 }
 
 impl Trees {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Go];
+    pub const ALL: [Self; 2] = [Self::Go, Self::Zlib];
 
     /// The byte of a recipe.
     #[must_use]
     pub fn to_byte(self) -> u8 {
         match self {
             Self::Go => 0,
+            Self::Zlib => 1,
         }
     }
 
@@ -37,6 +41,7 @@ impl Trees {
     fn lengths_of(self, frequencies: &[u32], limit: usize, lengths: &mut [u8]) {
         match self {
             Self::Go => code_lengths(frequencies, limit, lengths),
+            Self::Zlib => zlib::code_lengths(frequencies, limit, lengths),
         }
     }
 
@@ -54,6 +59,10 @@ impl Trees {
         let mut runs = Vec::new();
         match self {
             Self::Go => append_runs(literals.iter().chain(distances).copied(), &mut runs),
+            Self::Zlib => {
+                append_runs(literals.iter().copied(), &mut runs);
+                append_runs(distances.iter().copied(), &mut runs);
+            }
         }
         runs
     }

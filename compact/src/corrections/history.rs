@@ -8,6 +8,8 @@ const HASH_BITS: u32 = 15;
 const SLACK: usize = 64 * 1024;
 /// Earlier places that are compared. It bounds the time that one correction takes, and is below 255.
 const TRIES: usize = 192;
+/// The same for each token that is as expected.
+const NEAR_TRIES: usize = 32;
 /// Matches that are offered.
 pub(super) const OFFERS: usize = 15;
 
@@ -80,14 +82,10 @@ impl History {
     pub(super) fn match_length(&self, position: u64, distance: usize, most: usize) -> usize {
         let at = self.place(position);
         match at.checked_sub(distance) {
-            Some(from) if distance > 0 => self
-                .bytes
-                .iter()
-                .skip(at)
-                .take(most)
-                .zip(&self.bytes[from..])
-                .take_while(|(a, b)| a == b)
-                .count(),
+            Some(from) if distance > 0 => {
+                let here = &self.bytes[at..];
+                common_prefix(&here[..here.len().min(most)], &self.bytes[from..])
+            }
             _ => 0,
         }
     }
@@ -114,6 +112,23 @@ impl History {
         }
     }
 
+    /// Length of the longest of the nearest few matches at `position`; 0 if there is none.
+    ///
+    /// It is asked for the byte behind a token too. A finder reads the bytes of a match ahead of the token, so that of a match at
+    /// the next byte, one byte less is certain to be here, on both sides.
+    pub(super) fn longest(&mut self, position: u64) -> u16 {
+        let (mut best, mut left) = (MINIMUM_MATCH - 1, NEAR_TRIES);
+        self.candidates(position, |history, distance| {
+            let at = history.place(position);
+            if history.bytes.get(at - distance + best) == history.bytes.get(at + best) {
+                best = best.max(history.match_length(position, distance, MAXIMUM_MATCH - 1));
+            }
+            left -= 1;
+            left > 0 && best < MAXIMUM_MATCH - 1
+        });
+        if best < MINIMUM_MATCH { 0 } else { best as u16 }
+    }
+
     /// Calls `visit` with the distances at which a match at `position` may begin, the nearest first, until it returns `false`.
     fn candidates(&mut self, position: u64, mut visit: impl FnMut(&Self, usize) -> bool) {
         self.index(position);
@@ -124,6 +139,11 @@ impl History {
         for _ in 0..TRIES {
             let distance = (position as u32).wrapping_sub(candidate) as usize;
             // The index keeps no list of what it dropped: a link that does not lead farther back is not one.
+            if distance == 0 {
+                // The position itself, which is in the index if the next one was asked for.
+                candidate = self.links[candidate as usize % WINDOW];
+                continue;
+            }
             if distance <= last || distance > WINDOW || distance > at || !visit(self, distance) {
                 return;
             }
@@ -183,6 +203,20 @@ impl History {
     }
 }
 
+/// How many bytes of `a` are those of `b`, which is not shorter.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let (eights, _) = a.as_chunks::<8>();
+    let mut length = 0;
+    for (a, b) in eights.iter().zip(b.as_chunks::<8>().0) {
+        let differences = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differences != 0 {
+            return length + differences.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    length + a[length..].iter().zip(&b[length..]).take_while(|(a, b)| a == b).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +238,9 @@ mod tests {
         }
         assert_eq!(history.ranked(18, 5, 2), None);
         assert_eq!(history.rank(18, 3, 5), None);
-        assert_eq!(history.offers(25).iter().count(), 0);
+        assert_eq!([18, 19, 25].map(|position| history.longest(position)), [7, 6, 0]);
+        // The index is ahead by now, and has the position itself.
+        assert_eq!(history.offers(18).iter().count(), 3);
     }
 
     #[test]

@@ -21,10 +21,10 @@ use crate::deflate::{DISTANCE_SYMBOLS, MINIMUM_MATCH, Token, distance_symbol};
 /// 7. The distance.
 #[derive(Debug)]
 pub(super) struct TokenModel {
-    /// Literals expected: by the last outcomes and the kind of the token before.
-    literal_differs: [[Model; 8]; 2],
-    /// Matches expected: by length, distance and the last two outcomes.
-    match_differs: [[[Model; 4]; 8]; 8],
+    /// Literals expected: by the match that exists, the kind of the token before and the last outcomes.
+    literal_differs: [[[Model; 8]; 2]; 8],
+    /// Matches expected: by whether there are better ones, by length, distance and the last two outcomes.
+    match_differs: [[[[Model; 4]; 8]; 8]; BETTER],
     /// By length and the last two outcomes.
     is_literal: [[Model; 4]; 8],
     is_same_distance: [Model; 8],
@@ -47,8 +47,8 @@ impl Default for TokenModel {
     fn default() -> Self {
         let model = Model::default();
         Self {
-            literal_differs: [[model; 8]; 2],
-            match_differs: [[[model; 4]; 8]; 8],
+            literal_differs: [[[model; 8]; 2]; 8],
+            match_differs: [[[[model; 4]; 8]; 8]; BETTER],
             is_literal: [[model; 4]; 8],
             is_same_distance: [model; 8],
             same_distance_length: Tree::default(),
@@ -78,6 +78,20 @@ fn distance_class(distance: u16) -> usize {
     (distance.max(1).ilog2() as usize).saturating_sub(3).min(11) * 2 / 3
 }
 
+/// Number of results of [`better`].
+const BETTER: usize = 24;
+
+/// What speaks against an expected match: a longer one here, a nearer one of the same length, one at the next byte.
+fn better(history: &mut History, position: u64, length: u16, distance: u16) -> usize {
+    let offers = history.offers(position);
+    let longest = offers.iter().last().map_or(0, |offer| offer.length);
+    let longer = usize::from(longest.saturating_sub(length).min(2));
+    let nearest = offers.iter().find(|offer| offer.length >= length);
+    let is_nearest = nearest.is_none_or(|offer| offer.distance >= distance);
+    let next = usize::from((history.longest(position + 1) + 1).saturating_sub(length).min(3));
+    (2 * longer + usize::from(is_nearest)) * 4 + next
+}
+
 impl TokenModel {
     /// The token at `position`; `actual` is what a writer stores.
     #[inline]
@@ -91,10 +105,13 @@ impl TokenModel {
     ) -> Result<Token, CorrectionError> {
         let model = match expected {
             Token::Literal(_) => {
-                &mut self.literal_differs[usize::from(self.is_behind_match)][self.outcomes & 7]
+                let longest = usize::from(history.longest(position).saturating_sub(2).min(7));
+                &mut self.literal_differs[longest][usize::from(self.is_behind_match)][self.outcomes & 7]
             }
             Token::Match { length, distance } => {
-                &mut self.match_differs[length_class(length)][distance_class(distance)][self.outcomes & 3]
+                let better = better(history, position, length, distance);
+                let class = (length_class(length), distance_class(distance));
+                &mut self.match_differs[better][class.0][class.1][self.outcomes & 3]
             }
         };
         let differs = coder.decide(model, actual.is_some_and(|actual| actual != expected));

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The recipe of a compressed layer.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Seek};
+use std::mem::discriminant;
 
 use super::candidate::{Candidate, Part, families};
 use super::{BEHIND_MAXIMUM, Corrections, Gzip, Recipe};
@@ -14,10 +16,10 @@ const TRIAL: usize = 1 << 20;
 /// Encoders that are equal so far and run over the stream side by side; after [`ALONE`] plain bytes, only the first.
 const SIDE_BY_SIDE: usize = 4;
 const ALONE: u64 = 8 << 20;
-/// Plain bytes on which all match finders are compared, and those on which the best of them are.
-const SAMPLE: u64 = 256 << 10;
+/// Plain bytes on which all match finders are compared, and those on which the best few are.
+const SAMPLE: u64 = 512 << 10;
 const LONG_SAMPLE: u64 = 4 << 20;
-const BEST: usize = 3;
+const BEST: usize = 4;
 /// The largest recipe that is worth it, as a part of the layer: one tenth.
 const DIVISOR: u64 = 10;
 
@@ -264,6 +266,9 @@ fn best_prediction<R: Read + Seek>(layer: &mut R, header: &[u8]) -> Result<(Fami
         }
     }
     samples.sort_by_key(|&(bits, _)| bits);
+    // One of each kind of finder: levels of an encoder differ less than encoders do, and a short sample is not the stream.
+    let mut kinds = HashSet::new();
+    samples.retain(|(_, family)| kinds.insert(family.finder().as_ref().map(discriminant)));
     let mut best: Option<(u64, Family, Trees)> = None;
     for &(_, family) in samples.iter().take(BEST) {
         for trees in Trees::ALL {

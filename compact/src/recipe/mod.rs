@@ -18,7 +18,7 @@
 //! | bytes | content |
 //! |---|---|
 //! | 2 | family of the encoder ([`Family::to_bytes`]); for kind 2, the family of which the match finder is |
-//! | 1 | kind 2 only: how codes are expected to be made ([`Trees`]): 0 Go |
+//! | 1 | kind 2 only: how codes are expected to be made ([`Trees`]): 0 Go, 1 zlib |
 //! | LEB128 | size of the gzip header, at most 4096; 0 if it is the usual one of the family ([`Family::header`]) |
 //! | that many | the gzip header |
 //! | LEB128 | number of bytes behind the gzip stream, at most 4096 |

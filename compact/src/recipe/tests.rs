@@ -59,7 +59,7 @@ fn rebuild(recipe: &Recipe, plain: &[u8]) -> Vec<u8> {
 }
 
 fn bytes(parts: usize) -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec((prop::collection::vec(any::<u8>(), 1..60), 1usize..2000), 0..parts)
+    prop::collection::vec((prop::collection::vec(any::<u8>(), 1..60), 1usize..1000), 0..parts)
         .prop_map(|parts| parts.into_iter().flat_map(|(part, n)| part.into_iter().cycle().take(n)).collect())
 }
 
@@ -79,7 +79,7 @@ fn text(size: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn a_stream_of_any_family_is_rebuilt(data in bytes(60), family in any::<prop::sample::Index>()) {

@@ -14,6 +14,7 @@ mod window;
 pub use finder::Finder;
 pub use parameters::{Level, Parameters, Parse};
 pub use pigz::Pigz;
+pub(crate) use trees::code_lengths;
 
 use super::Encoder;
 use crate::deflate::MatchFinder;

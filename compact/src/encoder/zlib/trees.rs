@@ -12,7 +12,7 @@ type Node = usize;
 /// Code lengths of at most `limit` (up to 15) bits. `lengths` is at least as long as `frequencies`, and has three or more symbols.
 ///
 /// At least two symbols get a length: if fewer have a frequency, those with the smallest numbers that are free.
-pub(super) fn code_lengths(frequencies: &[u32], limit: usize, lengths: &mut [u8]) {
+pub(crate) fn code_lengths(frequencies: &[u32], limit: usize, lengths: &mut [u8]) {
     lengths.fill(0);
     let mut tree = Tree::new(frequencies, lengths.len());
     let order = tree.merge();
