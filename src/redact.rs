@@ -140,7 +140,18 @@ fn user_end(text: &str) -> Option<usize> {
     ends.rfind(|end| !text.get(*end..).is_some_and(is_digest))
 }
 
-/// Hides the secret parts of the addresses in a text, as [`address`] does.
+/// Ends of names whose values are hidden where other programs print `NAME=VALUE`.
+const SECRET_NAMES: [&str; 7] = ["password", "passwd", "passphrase", "secret", "token", "apikey", "api_key"];
+
+/// A word `NAME=VALUE` without its value, if its name is that of a secret.
+fn without_secret_value(word: String) -> String {
+    let Some((name, value)) = word.split_once('=') else { return word };
+    let end = name.to_ascii_lowercase().replace('-', "_");
+    let is_secret = !value.is_empty() && SECRET_NAMES.iter().any(|secret| end.ends_with(secret));
+    if is_secret { format!("{name}=***") } else { word }
+}
+
+/// Hides the secret parts of the addresses in a text, as [`address`] does, and the values of `password=…` and the like.
 pub fn masked(text: &str) -> String {
     let word = |word: &str| {
         let has_password = user_end(word).is_some_and(|end| word.get(..end).is_some_and(|u| u.contains(':')));
@@ -149,7 +160,8 @@ pub fn masked(text: &str) -> String {
     text.split_inclusive(char::is_whitespace)
         .map(|part| {
             let end = part.trim_end().len();
-            word(part.get(..end).unwrap_or_default()) + part.get(end..).unwrap_or_default()
+            without_secret_value(word(part.get(..end).unwrap_or_default()))
+                + part.get(end..).unwrap_or_default()
         })
         .collect()
 }
@@ -190,6 +202,14 @@ mod tests {
         assert_eq!(
             masked("in https://u:SECRET@h/x?TOK, a:SECRET@h `x/app:1@sha256:12`\n what? me@here"),
             "in https://***@h/x?*** ***@h `x/app:1@sha256:12`\n what? me@here"
+        );
+    }
+
+    #[test]
+    fn t309_values_of_secrets_in_messages_of_other_programs_are_hidden() {
+        assert_eq!(
+            masked("with password=hunter2, db.Token=abc --api-key=x token= a=b secret: required\n"),
+            "with password=*** db.Token=*** --api-key=*** token= a=b secret: required\n"
         );
     }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use super::application_set::{Application, Applications, applications};
 use super::helm::Chart;
 use super::model::{ImageUse, Origin, Problem};
 use super::resource::Resource;
@@ -19,9 +20,6 @@ const SOURCE_FLUX: &str = "source.toolkit.fluxcd.io";
 const ARGO_CD: &str = "argoproj.io";
 /// Deepest nesting of values.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Fields of a Kustomization of Flux that can change images.
-const CHANGES: [&str; 5] = ["images", "patches", "patchesStrategicMerge", "patchesJson6902", "components"];
-
 /// A chart that a resource has rendered.
 #[derive(Debug, Clone)]
 pub(super) struct Demand {
@@ -64,14 +62,10 @@ pub(super) fn demands(pool: &[Resource], searched: usize, tree: &Tree) -> Demand
             (SOURCE_FLUX, "OCIRepository") => finder.oci_repository(resource),
             (ARGO_CD, "Application") => {
                 if let Some(spec) = resource.node.get("spec") {
-                    finder.application(resource, spec);
+                    finder.application(resource, &resource.name, spec);
                 }
             }
-            (ARGO_CD, "ApplicationSet") => {
-                if let Some(spec) = resource.node.at(&["spec", "template", "spec"]) {
-                    finder.application(resource, spec);
-                }
-            }
+            (ARGO_CD, "ApplicationSet") => finder.application_set(resource),
             _ => {}
         }
     }
@@ -170,17 +164,6 @@ impl Finder<'_> {
     /// What lies in the folder of a Kustomization of Flux is read with the sources, if these hold the folder.
     fn flux_kustomization(&mut self, resource: &Resource) {
         let path = resource.node.text_at(&["spec", "path"]).unwrap_or_default().to_owned();
-        for field in CHANGES {
-            if !resource.node.items_at(&["spec", field]).is_empty() {
-                let shown = if path.is_empty() { "." } else { &path };
-                let reason = format!("changes what is in `{shown}`, which is read without these changes");
-                let help = format!(
-                    "render it, and pipe the result: flux build kustomization {} --path {shown} --kustomization-file FILE --dry-run | krs collect -",
-                    resource.name
-                );
-                self.problem(resource, &format!("spec.{field}"), reason, help);
-            }
-        }
         if path.trim_matches(['.', '/']).is_empty() {
             return;
         }
@@ -359,15 +342,27 @@ impl Finder<'_> {
         Some(values)
     }
 
-    fn application(&mut self, resource: &Resource, spec: &Node) {
-        let single = spec.get("source").map(Rc::clone);
-        let all = single.into_iter().chain(spec.items_at(&["sources"]).iter().cloned());
-        for source in all {
-            self.application_source(resource, spec, &source);
+    fn application_set(&mut self, resource: &Resource) {
+        let Applications { applications, problems } = applications(resource, self.tree);
+        for (field, reason) in problems {
+            let help =
+                "name the charts and folders that it stands for as sources, and pass --allow-incomplete";
+            self.problem(resource, field, reason, help);
+        }
+        for Application { name, spec } in applications {
+            self.application(resource, &name, &spec);
         }
     }
 
-    fn application_source(&mut self, resource: &Resource, spec: &Node, source: &Node) {
+    fn application(&mut self, resource: &Resource, name: &str, spec: &Node) {
+        let single = spec.get("source").map(Rc::clone);
+        let all = single.into_iter().chain(spec.items_at(&["sources"]).iter().cloned());
+        for source in all {
+            self.application_source(resource, name, spec, &source);
+        }
+    }
+
+    fn application_source(&mut self, resource: &Resource, name: &str, spec: &Node, source: &Node) {
         let text = |path: &[&str]| source.text_at(path).unwrap_or_default().to_owned();
         let (url, path, chart) = (text(&["repoURL"]), text(&["path"]), text(&["chart"]));
         for image in source.items_at(&["kustomize", "images"]).iter().filter_map(|image| image.text()) {
@@ -375,15 +370,12 @@ impl Finder<'_> {
             let origin = resource.origin("spec.source.kustomize.images", source.line);
             self.demands.artifacts.push(ImageUse { image: new, origin });
         }
-        let is_template = |text: &str| text.contains("{{");
-        if is_template(&path) || is_template(&chart) || is_template(&url) {
-            let reason = "is made of a template, of which only the cluster knows the values";
-            return self.problem(
-                resource,
-                "spec.source",
-                reason,
-                "name the folders that it stands for as sources",
-            );
+        for field in ["patches", "components"] {
+            if !source.items_at(&["kustomize", field]).is_empty() {
+                let reason = format!("changes what is in `{path}`, which is read without these changes");
+                let help = "write them into the kustomization of that folder, or render it, and pipe the result: argocd app manifests NAME --source git | krs collect -";
+                self.problem(resource, &format!("spec.source.kustomize.{field}"), reason, help);
+            }
         }
         let chart = if !chart.is_empty() {
             let url = if url.contains("://") { url } else { format!("oci://{url}") };
@@ -438,7 +430,7 @@ impl Finder<'_> {
         }
         let release = Some(text(&["helm", "releaseName"]))
             .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| resource.name.clone());
+            .unwrap_or_else(|| name.to_owned());
         self.demands.charts.push(Demand {
             origin: resource.origin("", resource.node.line),
             chart,

@@ -8,6 +8,7 @@ use super::known;
 use super::model::{Collection, ImageUse, Origin, Problem};
 use super::reference::{has_variable, is_full, is_versioned, may_be_image};
 use super::resource::Resource;
+use super::variables::is_flux_kustomization;
 use super::yaml::{Node, Value, documents};
 use crate::redact::printable;
 
@@ -45,6 +46,8 @@ pub(super) fn images_of(resource: &Resource, collection: &mut Collection, skippe
             "status" | "apiVersion" | "kind" => {}
             "metadata" => finder.metadata(value),
             "data" | "binaryData" if resource.is("", "ConfigMap") => finder.config_map(value),
+            // Its images and patches change others, and are applied to these.
+            "spec" if is_flux_kustomization(resource) => {}
             _ => finder.field(key, value, false),
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::model::{Origin, Problem};
 use super::walk::{Entry, KUSTOMIZATIONS, Tree};
@@ -157,56 +158,52 @@ impl Kustomizations {
     /// # Errors
     /// Why it is not built, and what to do.
     pub(super) fn build(&self, folder: &Entry) -> Result<String, Problem> {
-        let problem = |reason: String, help: String| Problem {
-            origin: Origin::file(&folder.name),
-            reason,
-            help: Some(help),
-        };
-        let elsewhere = format!(
-            "render it where there is a network, and pipe the result: kustomize build {} | krs collect -",
-            folder.name
-        );
-        let reached = self.reached(&folder.path);
+        let has_charts = self.check(&[&folder.path], &folder.name)?;
+        run_in(&folder.path, &folder.name, has_charts)
+    }
+
+    /// Checks that all is on disk that kustomizations build on. Answers whether charts are among it.
+    ///
+    /// # Errors
+    /// What is missing, and what to do.
+    pub(super) fn check(&self, folders: &[&Path], name: &str) -> Result<bool, Problem> {
+        let reached = folders.iter().flat_map(|folder| self.reached(folder)).collect::<Vec<_>>();
         if let Some(remote) = reached.iter().flat_map(|one| &one.remotes).next() {
             let remote = crate::redact::printable(&crate::redact::masked(remote), 200);
-            return Err(problem(
-                format!("takes {remote} from a network, and krs fetches nothing"),
-                elsewhere,
-            ));
+            let reason = format!("takes {remote} from a network, and krs fetches nothing");
+            return Err(problem(name, reason, elsewhere(name)));
         }
         let mut charts = reached.iter().flat_map(|one| &one.charts).peekable();
         let has_charts = charts.peek().is_some();
-        if let Some((name, from, path)) = charts.find(|(_, _, path)| !path.join("Chart.yaml").is_file()) {
+        if let Some((chart, from, path)) = charts.find(|(_, _, path)| !path.join("Chart.yaml").is_file()) {
             let home =
                 path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-            let reason = format!("renders the chart `{name}` ({from}), which is not in its folder `{home}`");
+            let reason = format!("renders the chart `{chart}` ({from}), which is not in its folder `{home}`");
             let (repo, version) = from.split_once(' ').unwrap_or((from, ""));
             let version = if version.is_empty() { String::new() } else { format!(" --version {version}") };
             let help =
-                format!("run in that folder: helm pull {name} --repo {repo}{version} --untar -d {home}");
-            return Err(problem(reason, help));
+                format!("run in that folder: helm pull {chart} --repo {repo}{version} --untar -d {home}");
+            return Err(problem(name, reason, help));
         }
-        let (program, mut arguments) = if let Some(program) = find("kustomize") {
-            (program, vec![OsStr::new("build")])
-        } else if let Some(program) = find("kubectl") {
-            (program, vec![OsStr::new("kustomize")])
-        } else {
-            return Err(problem(
-                "is a kustomization, and neither kustomize nor kubectl is installed".to_owned(),
-                elsewhere.replace("where there is a network", "where one of them is"),
-            ));
-        };
-        if has_charts {
-            arguments.push(OsStr::new("--enable-helm"));
+        Ok(has_charts)
+    }
+
+    /// The folders of a kustomization and of all that it builds on.
+    pub(super) fn folders(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
+        self.reached(folder).into_iter().filter_map(|one| Some(one.file.parent()?.to_owned()))
+    }
+
+    /// The uppermost folders below another one that have a kustomization, which is no component.
+    pub(super) fn below(&self, folder: &Path) -> Vec<PathBuf> {
+        let kustomizations =
+            self.read.iter().filter(|(path, one)| path.starts_with(folder) && !one.is_component);
+        let mut tops = Vec::<PathBuf>::new();
+        for (path, _) in kustomizations {
+            if !tops.iter().any(|top| path.starts_with(top)) {
+                tops.push(path.clone());
+            }
         }
-        arguments.push(OsStr::new("."));
-        run(&program, &arguments, &folder.path, "").map_err(|error| match error {
-            ProgramError::Missing => problem("needs kustomize".to_owned(), elsewhere.clone()),
-            ProgramError::Failed(reason) => problem(
-                format!("cannot be built: {reason}"),
-                format!("check it with: kustomize build {}", folder.name),
-            ),
-        })
+        tops
     }
 
     /// A kustomization, and all that it builds on.
@@ -225,7 +222,53 @@ impl Kustomizations {
     }
 }
 
-fn document(file: &Path) -> Result<std::rc::Rc<Node>, String> {
+fn problem(name: &str, reason: String, help: String) -> Problem {
+    Problem { origin: Origin::file(name), reason, help: Some(help) }
+}
+
+fn elsewhere(name: &str) -> String {
+    format!("render it where there is a network, and pipe the result: kustomize build {name} | krs collect -")
+}
+
+/// Runs Kustomize in a folder.
+///
+/// # Errors
+/// Why it builds nothing, and what to do.
+pub(super) fn run_in(folder: &Path, name: &str, has_charts: bool) -> Result<String, Problem> {
+    let (program, mut arguments) = if let Some(program) = find("kustomize") {
+        (program, vec![OsStr::new("build")])
+    } else if let Some(program) = find("kubectl") {
+        (program, vec![OsStr::new("kustomize")])
+    } else {
+        return Err(problem(
+            name,
+            "is a kustomization, and neither kustomize nor kubectl is installed".to_owned(),
+            elsewhere(name).replace("where there is a network", "where one of them is"),
+        ));
+    };
+    if has_charts {
+        arguments.push(OsStr::new("--enable-helm"));
+    }
+    arguments.push(OsStr::new("."));
+    run(&program, &arguments, folder, "").map_err(|error| match error {
+        ProgramError::Missing => problem(name, "needs kustomize".to_owned(), elsewhere(name)),
+        ProgramError::Failed(reason) => problem(
+            name,
+            format!("cannot be built: {reason}"),
+            format!("check it with: kustomize build {name}"),
+        ),
+    })
+}
+
+/// The kustomization of a folder: its file, and what it says.
+///
+/// # Errors
+/// Why it cannot be read, as part of a sentence.
+pub(super) fn kustomization_in(folder: &Path) -> Result<Option<(PathBuf, Rc<Node>)>, String> {
+    file_of(folder).map(|file| document(&file).map(|node| (file, node))).transpose()
+}
+
+fn document(file: &Path) -> Result<Rc<Node>, String> {
     let bytes =
         crate::files::read_file(file, MAX_FILE).map_err(|error| format!("cannot be read: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;

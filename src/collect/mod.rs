@@ -3,10 +3,14 @@
 //!
 //! A source is never left out in silence: what cannot be read or rendered is a [`Problem`] that says why and what to do.
 
+mod application_set;
 mod cluster;
+mod copy;
 mod engines;
 mod error;
 mod fleet;
+mod flow;
+mod flux;
 mod helm;
 mod images;
 mod known;
@@ -14,6 +18,7 @@ mod kustomize;
 mod lists;
 mod model;
 mod new_set;
+mod overlay;
 mod reference;
 mod resource;
 mod sources;

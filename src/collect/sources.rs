@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading all sources of a call.
 
+mod overlays;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
@@ -16,9 +18,9 @@ use super::helm::{Chart, Release};
 use super::images::{MAX_USES, images_of};
 use super::kustomize::Kustomizations;
 use super::lists::{Lists, read_document, read_plain, read_resource};
-use super::model::{Collection, Origin, Problem};
+use super::model::{Collection, ImageUse, Origin, Problem};
+use super::overlay::{Applied, unchanged};
 use super::resource::{Resource, resources};
-use super::variables::{self, Variables, is_flux_kustomization};
 use super::walk::{Entry, Tree, walk};
 use super::yaml::Node;
 use crate::program::find;
@@ -80,6 +82,9 @@ pub fn collect(
         renders: 0,
         charts: Vec::new(),
         rendered: BTreeSet::new(),
+        applied: Applied::default(),
+        replaced: BTreeSet::new(),
+        replaced_images: Vec::new(),
     };
     collector
         .collected
@@ -88,7 +93,10 @@ pub fn collect(
         .extend(tree.problems.iter().chain(&kustomizations.problems).cloned());
     if let Some(stdin) = stdin {
         match crate::files::read_to_string(stdin, MAX_FILE) {
-            Ok(text) => collector.text("-", text.as_bytes()),
+            Ok(text) => {
+                collector.collected.files += 1;
+                collector.text("-", text.as_bytes());
+            }
             Err(error) => collector.problem("-", format!("cannot be read: {error}"), None),
         }
     }
@@ -114,14 +122,14 @@ pub fn collect(
     }
     collector.open_charts(&tree, &kustomizations, progress);
     tree.files.iter().filter(|file| is_fleet(file)).for_each(|file| collector.fleet(file));
-    collector.engines(&tree);
+    collector.engines(&tree, &kustomizations);
     collector.render_charts(progress);
     // What was rendered may have more rendered: an application of applications.
-    collector.engines(&tree);
+    collector.engines(&tree, &kustomizations);
     if total > 0 {
         progress.end(Activity::Render);
     }
-    Ok(collector.finish(&tree))
+    Ok(collector.finish(&tree, &kustomizations))
 }
 
 fn is_fleet(file: &Entry) -> bool {
@@ -139,6 +147,10 @@ struct Collector<'a> {
     charts: Vec<Chart>,
     /// Charts that were rendered with the values of a resource.
     rendered: BTreeSet<PathBuf>,
+    applied: Applied,
+    /// Names of what Kustomizations of Flux have changed, and the images that it names without the changes.
+    replaced: BTreeSet<String>,
+    replaced_images: Vec<ImageUse>,
 }
 
 impl Collector<'_> {
@@ -148,7 +160,10 @@ impl Collector<'_> {
 
     fn file(&mut self, file: &Entry) {
         match crate::files::read_file(&file.path, MAX_FILE) {
-            Ok(bytes) => self.text(&file.name, &bytes),
+            Ok(bytes) => {
+                self.collected.files += 1;
+                self.text(&file.name, &bytes);
+            }
             Err(error) => {
                 let help = "divide it, or name it in .krsignore".to_owned();
                 self.problem(&file.name, format!("cannot be read: {error}"), Some(help));
@@ -157,7 +172,6 @@ impl Collector<'_> {
     }
 
     fn text(&mut self, name: &str, bytes: &[u8]) {
-        self.collected.files += 1;
         let Ok(text) = std::str::from_utf8(bytes) else {
             let help = "save it as UTF-8, or name it in .krsignore".to_owned();
             return self.problem(name, "is not UTF-8".to_owned(), Some(help));
@@ -182,7 +196,27 @@ impl Collector<'_> {
     fn rendered(&mut self, name: &str, text: &str) {
         self.renders += 1;
         let found = resources(name, true, text, &mut self.collected.collection);
-        self.lists(name, true, &found.others);
+        for document in found.others {
+            if self.lists(name, true, &[Rc::clone(&document)]) {
+                continue;
+            }
+            let origin = Origin::file(name);
+            let problem = |reason: &str, help: Option<&str>| Problem {
+                origin: origin.clone(),
+                reason: reason.to_owned(),
+                help: help.map(str::to_owned),
+            };
+            if document.fields().is_empty() {
+                let reason = "renders a document that is no Kubernetes resource";
+                self.collected.skipped.push(problem(reason, None));
+            } else {
+                let keys = document.fields().iter().take(3).map(|(key, _)| key.as_str()).collect::<Vec<_>>();
+                let keys = crate::redact::printable(&keys.join(", "), 100);
+                let reason = format!("renders a document without `apiVersion` and `kind` (it has: {keys})");
+                let help = "correct the template: Kubernetes refuses this document";
+                self.collected.collection.problems.push(problem(&reason, Some(help)));
+            }
+        }
         self.add(found.resources);
     }
 
@@ -245,8 +279,9 @@ impl Collector<'_> {
     }
 
     /// Renders the charts that resources of Flux and Argo CD have rendered, also resources that come of it.
-    fn engines(&mut self, tree: &Tree) {
+    fn engines(&mut self, tree: &Tree, kustomizations: &Kustomizations) {
         for _ in 0..MAX_ROUNDS {
+            self.overlays(tree, kustomizations);
             if self.searched == self.pool.len() {
                 return;
             }
@@ -338,13 +373,13 @@ impl Collector<'_> {
         }
     }
 
-    fn finish(mut self, tree: &Tree) -> Collected {
-        let kustomizations = self.pool.iter().filter(|resource| is_flux_kustomization(resource));
-        let variables = kustomizations.filter_map(|kustomization| {
-            let folder = engines::flux_folder(kustomization, tree)?;
-            Some(Variables::of(kustomization, tree.name(&folder), &self.pool))
-        });
-        variables::replace(&mut self.collected.collection.images, &variables.collect::<Vec<_>>());
+    fn finish(mut self, tree: &Tree, kustomizations: &Kustomizations) -> Collected {
+        // One that changes nothing may have been found after what changes the same folder.
+        if !self.replaced_images.is_empty() {
+            let kept = unchanged(&self.pool, tree, kustomizations);
+            let images = self.replaced_images.drain(..).filter(|image| kept.contains(&image.origin.source));
+            self.collected.collection.images.extend(images);
+        }
         let problems = &mut self.collected.collection.problems;
         problems.sort();
         problems.dedup();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::model::{ImageUse, Problem};
 use super::reference::{has_variable, normalise};
 use crate::oci::reference::Reference;
-use crate::redact::printable;
+use crate::redact::{masked, printable};
 use crate::set::LoadedSet;
 
 /// An image, and what uses it.
@@ -78,7 +78,9 @@ fn remove_other_digests(images: &mut BTreeMap<Reference, Vec<ImageUse>>) -> Vec<
 }
 
 fn problem(image: &ImageUse, error: &str) -> Problem {
-    let name = printable(&image.image, 200);
+    // A name may have credentials before an `@`.
+    let name = printable(&masked(&image.image), 200);
+    let error = masked(error);
     let (reason, help) = if has_variable(&image.image) {
         (
             format!("`{name}` holds a variable or a part of a template, so the image is not known"),

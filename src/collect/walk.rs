@@ -47,6 +47,12 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// What messages call a folder with a kustomization.
+    pub(super) fn folder_name(&self, path: &Path) -> String {
+        let file = self.kustomizations.iter().find(|entry| entry.path.parent() == Some(path));
+        file.map_or_else(|| self.name(path), |file| parent_label(&file.name))
+    }
+
     /// What messages call a path below one of the sources or their checkouts.
     pub(super) fn name(&self, path: &Path) -> String {
         let below = |root: &Entry| {

@@ -120,6 +120,14 @@ enum Open {
     List(Vec<Rc<Node>>),
 }
 
+struct OpenNode {
+    line: usize,
+    anchor: usize,
+    /// How many values it has so far, with each alias counted as what it stands for: who copies the tree copies these.
+    values: usize,
+    value: Open,
+}
+
 /// Reads the documents of a file. Of a file that is wrong at some place, those before that place are answered too.
 pub(super) fn documents(text: &str) -> (Vec<Rc<Node>>, Option<YamlError>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -142,8 +150,9 @@ pub(super) fn documents(text: &str) -> (Vec<Rc<Node>>, Option<YamlError>) {
 #[derive(Default)]
 struct Reader {
     documents: Vec<Rc<Node>>,
-    open: Vec<(usize, usize, Open)>,
-    anchors: HashMap<usize, Rc<Node>>,
+    open: Vec<OpenNode>,
+    /// With the number of their values.
+    anchors: HashMap<usize, (Rc<Node>, usize)>,
     /// How many values merge keys have brought.
     merged: usize,
 }
@@ -157,13 +166,20 @@ impl Reader {
                 return error(format!("is nested deeper than {MAX_DEPTH} levels"));
             }
             Event::MappingStart(_, anchor, _) => {
-                let map = Open::Map { fields: Vec::new(), key: None, merged: Vec::new() };
-                self.open.push((line, anchor, map));
+                let value = Open::Map { fields: Vec::new(), key: None, merged: Vec::new() };
+                self.open.push(OpenNode { line, anchor, values: 1, value });
             }
-            Event::SequenceStart(_, anchor, _) => self.open.push((line, anchor, Open::List(Vec::new()))),
+            Event::SequenceStart(_, anchor, _) => {
+                self.open.push(OpenNode { line, anchor, values: 1, value: Open::List(Vec::new()) });
+            }
             Event::MappingEnd | Event::SequenceEnd => {
-                let Some((start, anchor, open)) = self.open.pop() else { return Ok(()) };
-                let value = match open {
+                let Some(OpenNode { line: start, anchor, values, value }) = self.open.pop() else {
+                    return Ok(());
+                };
+                if values > MAX_EVENTS {
+                    return error(format!("has aliases that stand for more than {MAX_EVENTS} values"));
+                }
+                let value = match value {
                     Open::List(items) => Value::List(items),
                     Open::Map { mut fields, merged, .. } => {
                         if !self.merge(&mut fields, &merged) {
@@ -172,14 +188,14 @@ impl Reader {
                         Value::Map(fields)
                     }
                 };
-                self.node(anchor, Rc::new(Node { line: start, value }));
+                self.node(anchor, Rc::new(Node { line: start, value }), values);
             }
             Event::Scalar(text, style, anchor, _) => {
                 let value = Value::Scalar(text.into_owned(), style == ScalarStyle::Plain);
-                self.node(anchor, Rc::new(Node { line, value }));
+                self.node(anchor, Rc::new(Node { line, value }), 1);
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
-                Some(node) => self.node(0, Rc::clone(node)),
+                Some((node, values)) => self.node(0, Rc::clone(node), *values),
                 None => return error("an alias stands inside of its own anchor".to_owned()),
             },
             _ => {}
@@ -211,14 +227,15 @@ impl Reader {
         true
     }
 
-    fn node(&mut self, anchor: usize, node: Rc<Node>) {
+    fn node(&mut self, anchor: usize, node: Rc<Node>, values: usize) {
         if anchor != 0 {
-            self.anchors.insert(anchor, Rc::clone(&node));
+            self.anchors.insert(anchor, (Rc::clone(&node), values));
         }
-        match self.open.last_mut() {
-            None => self.documents.push(node),
-            Some((_, _, Open::List(items))) => items.push(node),
-            Some((_, _, Open::Map { fields, key, merged })) => match key.take() {
+        let Some(open) = self.open.last_mut() else { return self.documents.push(node) };
+        open.values = open.values.saturating_add(values);
+        match &mut open.value {
+            Open::List(items) => items.push(node),
+            Open::Map { fields, key, merged } => match key.take() {
                 // A key that is no scalar names no field that is read here.
                 None => *key = Some(node.text().unwrap_or_default().to_owned()),
                 Some(name) if name == "<<" => merged.push(node),
@@ -251,6 +268,18 @@ mod tests {
         assert_eq!(documents[0].text_at(&["b", "x"]), Some("1"));
         assert_eq!(documents[0].text_at(&["b", "y"]), Some("3"));
         assert_eq!(documents[0].text_at(&["c", "y"]), Some("2"));
+    }
+
+    #[test]
+    fn t307_aliases_do_not_make_a_small_text_large() {
+        let mut text = "a: 1\n---\na0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let aliases = vec![format!("*a{}", n - 1); 9].join(", ");
+            text.push_str(&format!("a{n}: &a{n} [{aliases}]\n"));
+        }
+        let (documents, error) = documents(&text);
+        assert_eq!(documents.len(), 1);
+        assert!(error.unwrap().reason.contains("aliases that stand for more than 2000000 values"));
     }
 
     #[test]

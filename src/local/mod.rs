@@ -20,7 +20,7 @@ mod tar_index;
 #[cfg(test)]
 mod tests;
 
-pub use daemon::{Daemon, DaemonError, Holdings};
+pub use daemon::{Daemon, DaemonError, DockerEnvironment, Holdings};
 pub use error::{ArchiveError, FileError, LocalError};
 pub use location::{Location, ParseLocationError};
 pub use source::{LocalSource, Referrer};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use camino::Utf8Path;
 
-use super::daemon::{Daemon, DaemonError, Holdings, Socket};
+use super::daemon::{Daemon, DaemonError, DockerEnvironment, Holdings, Socket};
 use super::docker_archive::{self, DockerArchive};
 use super::error::{FileError, LocalError};
 use super::layout::{self, blob_name};
@@ -53,11 +53,11 @@ pub struct Referrer {
 }
 
 impl Location {
-    /// The daemon that it names, if it names one. `docker_host` is the value of `DOCKER_HOST`.
+    /// The daemon that it names, if it names one. Reads Docker's contexts where the environment chooses one.
     ///
     /// # Errors
     /// [`DaemonError`]: there is no socket on this machine.
-    pub fn daemon(&self, docker_host: Option<&str>) -> Result<Option<Daemon>, DaemonError> {
+    pub fn daemon(&self, environment: &DockerEnvironment) -> Result<Option<Daemon>, DaemonError> {
         if self.form() != Form::DockerDaemon {
             return Ok(None);
         }
@@ -65,7 +65,10 @@ impl Location {
             return Err(DaemonError::System);
         }
         let path = self.path();
-        let socket = if path.as_str().is_empty() { Socket::of_host(docker_host)? } else { Socket::at(path) };
+        let socket = match path.as_str() {
+            "" => Socket::of_host(environment.docker_host()?.as_ref())?,
+            _ => Socket::at(path),
+        };
         Ok(Some(Daemon::new(socket)))
     }
 }

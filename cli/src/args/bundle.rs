@@ -105,9 +105,9 @@ pub(crate) struct PlanArgs {
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<Utf8PathBuf>,
     /// Read images from here before their registries: an OCI image layout, an archive of `docker save`, or the Docker daemon
-    /// or Podman of this machine (the socket of DOCKER_HOST, or docker-daemon:/PATH/OF/SOCKET); may be repeated, the first
-    /// that has an image counts. By its digest if the set has one, else by its name. All other images come from their
-    /// registries
+    /// or Podman of this machine (the socket of DOCKER_HOST or of the Docker context, or docker-daemon:/PATH/OF/SOCKET); may be
+    /// repeated, the first that has an image counts. By its digest if the set has one, else by its name. All other images come
+    /// from their registries
     #[arg(
         long,
         value_name = "oci:DIR|oci-archive:FILE|docker-archive:FILE|docker-daemon:",

@@ -35,28 +35,44 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
         Some(message) => error_of(command.clone(), &arguments, ErrorKind::InvalidSubcommand, &message),
         None => with_variable(error, command.clone(), &arguments),
     })?;
-    if let Some((name, given)) = matches.subcommand() {
-        let original = Cli::command();
-        let sub = original.find_subcommand(name);
-        let empty =
-            sub.into_iter().flat_map(Command::get_arguments).find(|arg| is_empty_protection(arg, given));
-        if let Some(variable) = empty.and_then(Arg::get_env) {
-            let message = format!(
-                "{} is set and empty: it requires a check, but has no value to check against. Give it a value, or unset it",
-                variable.to_string_lossy()
-            );
-            return Err(error_of(command, &arguments, ErrorKind::InvalidValue, &message));
-        }
-        let lists = sub.into_iter().flat_map(Command::get_arguments).filter(|arg| is_list(arg, given));
-        let lists = lists.map(|arg| arg.get_id().clone()).collect::<Vec<_>>();
-        if !lists.is_empty() {
-            let split = |arg: Arg| if lists.contains(arg.get_id()) { arg.value_delimiter(',') } else { arg };
-            let command = command.mut_subcommand(name, |sub| sub.mut_args(split));
-            let split = command.clone().try_get_matches_from(&arguments);
-            matches = split.map_err(|error| with_variable(error, command, &arguments))?;
-        }
+    if let Some(variable) = empty_protection(&Cli::command(), &matches) {
+        let message = format!(
+            "{} is set and empty: it requires a check, but has no value to check against. Give it a value, or unset it",
+            variable.to_string_lossy()
+        );
+        return Err(error_of(command, &arguments, ErrorKind::InvalidValue, &message));
+    }
+    let (with_lists, has_lists) = with_lists(command, &matches);
+    if has_lists {
+        let split = with_lists.clone().try_get_matches_from(&arguments);
+        matches = split.map_err(|error| with_variable(error, with_lists, &arguments))?;
     }
     Cli::from_arg_matches(&matches)
+}
+
+/// The variable that is empty and asks for a check, of the command that is called.
+fn empty_protection(command: &Command, given: &ArgMatches) -> Option<OsString> {
+    let (name, given) = given.subcommand()?;
+    let sub = command.find_subcommand(name)?;
+    let empty = sub.get_arguments().find(|arg| is_empty_protection(arg, given)).and_then(Arg::get_env);
+    empty.map(OsStr::to_owned).or_else(|| empty_protection(sub, given))
+}
+
+/// A command that divides, of the command that is called, the variables that have several values. Answers whether there are any.
+fn with_lists(command: Command, given: &ArgMatches) -> (Command, bool) {
+    let Some((name, given)) = given.subcommand() else { return (command, false) };
+    let mut has_lists = false;
+    let command = command.mut_subcommand(name, |sub| {
+        let sub = sub.mut_args(|arg| {
+            let is_list = is_list(&arg, given);
+            has_lists |= is_list;
+            if is_list { arg.value_delimiter(',') } else { arg }
+        });
+        let (sub, below) = with_lists(sub, given);
+        has_lists |= below;
+        sub
+    });
+    (command, has_lists)
 }
 
 /// What other tools call a command of krs, and the commands that do it here.
@@ -83,11 +99,17 @@ fn usual_name(error: &Error, command: &Command, arguments: &[OsString]) -> Optio
     Some(format!("krs has no command `{name}`: {commands}"))
 }
 
-/// The subcommand that the arguments name.
-fn subcommand<'a>(command: &'a mut Command, arguments: &[OsString]) -> Option<&'a mut Command> {
+/// The subcommand that the arguments name, and the one below it.
+fn subcommand<'a>(mut command: &'a mut Command, arguments: &[OsString]) -> Option<&'a mut Command> {
     let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
-    let name = words.into_iter().find(|word| command.find_subcommand(word).is_some())?;
-    command.find_subcommand_mut(name)
+    let mut is_found = false;
+    for word in words {
+        if command.find_subcommand(word).is_some() {
+            command = command.find_subcommand_mut(word)?;
+            is_found = true;
+        }
+    }
+    is_found.then_some(command)
 }
 
 /// An error that shows how the command is called that was meant.
@@ -126,12 +148,12 @@ fn with_variable(error: Error, mut command: Command, arguments: &[OsString]) -> 
     error_of(command, arguments, error.kind(), &message)
 }
 
-/// The argument without its variable, where that is empty.
 /// A command whose arguments, and those of the commands below it, read no empty variable.
 fn without_empty_variables(command: Command) -> Command {
     command.mut_args(without_empty).mut_subcommands(without_empty_variables)
 }
 
+/// The argument without its variable, where that is empty.
 fn without_empty(arg: Arg) -> Arg {
     let empty = arg.get_env().is_some_and(is_empty);
     if empty { arg.env(None::<&'static str>) } else { arg }

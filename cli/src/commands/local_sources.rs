@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images that are in no registry: `--from`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::space;
 use krs_core::error::ErrorKind;
-use krs_core::local::{Daemon, LocalError, LocalSource, Location};
+use krs_core::local::{Daemon, DockerEnvironment, LocalError, LocalSource, Location};
 use krs_core::progress::{Activity, Progress};
 use krs_core::set::MergedImages;
 
@@ -23,9 +24,9 @@ pub(super) fn open(
     images: &MergedImages,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Arc<LocalSource>>, Failure> {
-    let docker_host = std::env::var("DOCKER_HOST").ok();
+    let environment = environment();
     let open_one = |location: &Location| {
-        let daemon = location.daemon(docker_host.as_deref()).map_err(LocalError::from)?;
+        let daemon = location.daemon(&environment).map_err(LocalError::from)?;
         let source = match daemon {
             None => LocalSource::open(location)?,
             Some(daemon) => runtime()?.block_on(export(&daemon, images, progress))?,
@@ -33,6 +34,17 @@ pub(super) fn open(
         Ok(Arc::new(source))
     };
     locations.iter().map(open_one).collect()
+}
+
+/// What chooses a daemon.
+fn environment() -> DockerEnvironment {
+    let in_home = || std::env::home_dir().map(|home| home.join(".docker"));
+    let config = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty());
+    DockerEnvironment {
+        host: std::env::var("DOCKER_HOST").ok(),
+        context: std::env::var("DOCKER_CONTEXT").ok(),
+        config: config.map(PathBuf::from).or_else(in_home),
+    }
 }
 
 async fn export(

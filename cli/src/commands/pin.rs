@@ -198,18 +198,26 @@ fn place_of<'a>(tagged: &Reference, set_files: &'a [SetFile]) -> (&'a str, u64) 
     set_files.iter().find_map(of_file).unwrap_or(("-", 0))
 }
 
-/// That a reference has no digest is no news where it gets one.
+/// That a reference has no digest, or that its file differs from the commit, is no news where it gets a digest.
 fn drop_warnings(loaded: &mut LoadedSets, set_files: &[SetFile]) {
     let is_pinned = |warning: &Warning| {
         let mut files = set_files.iter().filter(|file| file.shown == warning.file);
         files.any(|file| file.plan.targets.iter().any(|target| target.line == warning.line))
     };
+    let is_of_commit = |warning: &Warning| {
+        ["is not in the commit", "is not as in the commit"].contains(&warning.message.as_str())
+            && set_files.iter().any(|file| file.shown == warning.file)
+    };
+    loaded.warnings.retain(|warning| !is_of_commit(warning));
     loaded.warnings.retain(|warning| warning.line == 0 || !is_pinned(warning));
 }
 
 /// Says which path has no set, where others have some.
 fn warn_of_paths(args: &PinArgs, loaded: &mut LoadedSets, names: &CallPaths) {
-    let read = loaded.sets.iter().filter_map(|set| names.file(&set.file)).collect::<Vec<_>>();
+    let read = loaded.sets.iter().filter_map(|set| names.file(&set.file));
+    // A set may be read by a link.
+    let read =
+        read.map(|file| file.canonicalize().unwrap_or_else(|_| file.to_path_buf())).collect::<Vec<_>>();
     for path in args.paths.iter().filter(|path| *path != "-") {
         let real = path.canonicalize().unwrap_or_else(|_| path.clone().into());
         if !read.iter().any(|file| file.starts_with(&real)) {

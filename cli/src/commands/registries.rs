@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use krs_core::oci::reference::RegistryHost;
 use krs_core::progress::Progress;
 use krs_core::registry::{Client, ClientOptions, Keychain, RetryPolicy};
 
@@ -11,7 +12,7 @@ use crate::diagnostic::Failure;
 /// A client with the credentials of this user, whose retries are shown.
 ///
 /// # Errors
-/// Credentials or certificates that cannot be read.
+/// Credentials or certificates that cannot be read, or a variable that names no proxy.
 pub(super) fn client(args: &RegistryArgs, progress: &Arc<dyn Progress>) -> Result<Client, Failure> {
     client_with(args, Keychain::from_environment(args.authfile.as_deref())?, progress)
 }
@@ -19,12 +20,19 @@ pub(super) fn client(args: &RegistryArgs, progress: &Arc<dyn Progress>) -> Resul
 /// The same with these credentials.
 ///
 /// # Errors
-/// Certificates that cannot be read.
+/// Certificates that cannot be read, or a variable that names no proxy.
 pub(super) fn client_with(
     args: &RegistryArgs,
     keychain: Keychain,
     progress: &Arc<dyn Progress>,
 ) -> Result<Client, Failure> {
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        if std::env::var(name).is_ok_and(|value| !value.trim().is_empty() && !is_proxy(value.trim())) {
+            let message = format!("{name} is not the address of a proxy that krs can use");
+            return Err(Failure::usage(message)
+                .help("set it to http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, or unset it"));
+        }
+    }
     let watcher = Arc::clone(progress);
     let defaults = ClientOptions::default();
     let options = ClientOptions {
@@ -49,6 +57,13 @@ pub(super) fn client_with(
     Ok(Client::new(options)?)
 }
 
+/// Whether a variable names a proxy: one that does not would be ignored, and the registry reached directly.
+fn is_proxy(value: &str) -> bool {
+    let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
+    let host = rest.rsplit('@').next().unwrap_or_default().trim_end_matches('/').to_ascii_lowercase();
+    ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) && host.parse::<RegistryHost>().is_ok()
+}
+
 /// Jobs that are usual (the default of `--jobs`).
 const USUAL_JOBS: usize = 6;
 
@@ -61,6 +76,19 @@ fn connections(jobs: usize, usual: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_has_a_host_and_perhaps_a_port_and_credentials() {
+        for value in
+            ["http://proxy:3128", "HTTP://u:p@Proxy.corp:3128/", "10.0.0.1:8080", "proxy", "http://[::1]:8"]
+        {
+            assert!(is_proxy(value), "{value}");
+        }
+        for value in ["::nonsense", "socks5://proxy:1080", "http://", "http://proxy:port", "http:/proxy:3128"]
+        {
+            assert!(!is_proxy(value), "{value}");
+        }
+    }
 
     #[test]
     fn connections_follow_jobs_both_ways() {

@@ -52,6 +52,10 @@ impl State {
     /// Time that the rest takes at the present rate, where that can be said.
     fn left(&self) -> Option<Duration> {
         let (elapsed, left) = (self.began.elapsed(), self.total.checked_sub(self.done)?);
+        // The first manifests of many bytes say nothing about the rate.
+        if left == 0 || self.done.saturating_mul(100) < self.total {
+            return None;
+        }
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let ratio = left as f64 / self.done as f64;
         Duration::try_from_secs_f64(elapsed.as_secs_f64() * ratio).ok()

@@ -160,7 +160,7 @@ fn a_text_that_grows_without_end_is_a_problem_and_takes_seconds() {
     }
     write(&desk, "d/a.yaml", &text);
     desk.krs(&["collect", "d", "--destination", "edge.local"])
-        .failed(6, &["A : has more than 500000 values, of which not all were read"]);
+        .failed(6, &["d/a.yaml:23: is not valid YAML: has aliases that stand for more than 2000000 values"]);
 }
 
 #[test]
@@ -244,6 +244,31 @@ fn charts_are_rendered_with_values_and_their_files_are_not_read() {
     );
     with_programs(&desk, &[], &to)
         .failed(6, &["`redis` (1.x of https://r.example)", "helm dependency build charts/shop"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn t308_a_rendered_document_that_is_no_resource_is_named() {
+    let desk = Desk::new();
+    write(&desk, "c/Chart.yaml", "name: c\nversion: 1.0.0\n");
+    let document = "---\nkind: Pod\nspec: {containers: [{image: q.io/b:1}]}\n---\n{}";
+    let script = format!("echo \"{}{document}\"", pod("a", "q.io/a:1"));
+    with_programs(&desk, &[("helm", &script)], &["c", "--destination", "edge.local"])
+        .failed(6, &["c: renders a document without `apiVersion` and `kind` (it has: kind, spec)"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn t309_credentials_in_charts_and_names_of_images_are_not_shown() {
+    let desk = Desk::new();
+    write(&desk, "c/Chart.yaml", "name: c\nversion: 1.0.0\n");
+    write(&desk, "p.yaml", &pod("p", "ci:HUNTER2@q.io/team/a:1"));
+    let script = "echo 'Error: execution error: no connection with password=HUNTER2 to https://ci:HUNTER2@db' >&2; exit 1";
+    let said = with_programs(&desk, &[("helm", script)], &[".", "--destination", "edge.local"]).failed(
+        6,
+        &["with password=*** to https://***@db", "`***@q.io/team/a:1` is not the name of an image"],
+    );
+    assert!(!said.to_string().contains("HUNTER2"), "{said}");
 }
 
 #[cfg(unix)]
@@ -413,20 +438,224 @@ fn kustomizations_and_artifacts_of_flux_are_followed() {
     write(
         &desk,
         "flux/k.yaml",
-        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {path: ./apps, images: [{name: quay.io/a, newTag: '8'}], patches: [], postBuild: {substitute: {TAG: '7'}}}\n",
-    );
-    let said = with_programs(&desk, &[], &to).failed(
-        6,
-        &["Kustomization apps: spec.images: changes what is in `./apps`, which is read without these changes"],
-    );
-    assert!(!said.err.contains("spec.patches"), "{said}");
-    write(
-        &desk,
-        "flux/k.yaml",
         "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {path: ./gone}\n",
     );
     with_programs(&desk, &[], &to)
         .failed(6, &["its folder `./gone` is not in the sources", "holds a variable"]);
+}
+
+fn flux(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n"
+    )
+}
+
+/// An ApplicationSet with these generators, and a template with this `spec`.
+fn application_set(generators: &str, rest: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {{name: set}}\nspec:\n  generators: {generators}\n{rest}  template:\n    metadata: {{name: x}}\n    spec: {spec}\n"
+    )
+}
+
+#[cfg(unix)]
+#[test]
+fn application_sets_are_rendered_from_lists_folders_and_files_of_the_checkout() {
+    let desk = Desk::new();
+    for name in ["a", "b", "legacy"] {
+        write(&desk, &format!("charts/{name}/Chart.yaml"), &format!("name: {name}\nversion: 1.0.0\n"));
+    }
+    write(&desk, "sites/berlin/config.yaml", "site: {name: berlin}\nchart: a\n");
+    write(
+        &desk,
+        "sites/kiel/config.yaml",
+        "[{site: {name: kiel}, chart: b}, {site: {name: ulm}, chart: b}]\n",
+    );
+    let releases = |generators: &str, rest: &str, spec: &str| {
+        write(&desk, "argo/set.yaml", &application_set(generators, rest, spec));
+        let said =
+            with_programs(&desk, &[("helm", &helm(&desk))], &[".", "--destination", "edge.local"]).ok();
+        images(&said)
+            .into_iter()
+            .map(|image| image.replace("quay.io/", "").replace(":1", ""))
+            .collect::<Vec<_>>()
+    };
+    let folders =
+        "[{git: {repoURL: r, directories: [{path: charts/*}, {path: charts/legacy, exclude: true}]}}]";
+    let spec = "{source: {repoURL: r, path: '{{path}}', helm: {releaseName: 'of-{{path.basename}}'}}}";
+    assert_eq!(releases(folders, "", spec), ["legacy", "of-a", "of-b"]);
+    let spec = "{source: {repoURL: r, path: '{{ .path.path }}', helm: {releaseName: 'of-{{ index .path.segments 1 }}'}}}";
+    assert_eq!(releases(folders, "  goTemplate: true\n", spec), ["legacy", "of-a", "of-b"]);
+    let files = "[{git: {repoURL: r, files: [{path: 'sites/**/config.yaml'}], values: {long: '{{path.basename}}-{{site.name}}'}}}]";
+    let spec = "{source: {repoURL: r, path: 'charts/{{chart}}', helm: {releaseName: '{{values.long}}'}}}";
+    assert_eq!(releases(files, "", spec), ["berlin-berlin", "kiel-kiel", "kiel-ulm", "legacy"]);
+    let matrix = "[{matrix: {generators: [{list: {elements: [{site: ulm}, {site: jena}]}}, {git: {repoURL: r, directories: [{path: 'charts/[ab]'}]}}]}}]";
+    let spec = "{source: {repoURL: r, path: '{{path}}', helm: {releaseName: '{{site}}-{{path.basename}}'}}}";
+    assert_eq!(releases(matrix, "", spec), ["jena-a", "jena-b", "legacy", "ulm-a", "ulm-b"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_an_application_set_leaves_open_is_named() {
+    let desk = Desk::new();
+    write(&desk, "charts/a/Chart.yaml", "name: a\nversion: 1.0.0\n");
+    write(&desk, "bad.json", "{\"a\": [\n");
+    let spec = "{source: {repoURL: r, path: '{{path}}'}}";
+    let list = "[{list: {elements: [{path: charts/a}]}}]";
+    let go = "  goTemplate: true\n";
+    for (generators, rest, spec, expected) in [
+        ("[{merge: {}}]", "", spec, "the generator `merge`, whose values only the cluster knows"),
+        ("[{list: {elements: []}}]", "", spec, "a generator for which nothing is in the sources"),
+        (
+            "[{git: {directories: [{path: gone/*}]}}]",
+            "",
+            spec,
+            "a generator for which nothing is in the sources",
+        ),
+        (
+            "[{git: {files: [{path: bad.json}]}}]",
+            "",
+            spec,
+            "takes values from `bad.json`, which is not valid",
+        ),
+        ("[{selector: {}, list: {}}]", "", spec, "has a generator with `selector`, which is not applied"),
+        (
+            list,
+            "",
+            "{source: {path: '{{other}}'}}",
+            "is made of a template whose `{{ other }}` is not known here",
+        ),
+        (
+            list,
+            go,
+            "{source: {path: '{{ .path | lower }}'}}",
+            "whose `{{ .path | lower }}` is not known here",
+        ),
+        (list, "  templatePatch: x\n", spec, "changes applications by a template of its own"),
+        (
+            list,
+            "",
+            "{source: {repoURL: r, path: '{{path}}/b'}}",
+            "its folder `charts/a/b` of r is not in the sources",
+        ),
+    ] {
+        write(&desk, "argo/set.yaml", &application_set(generators, rest, spec));
+        with_programs(&desk, &[("helm", &helm(&desk))], &[".", "--destination", "edge.local"])
+            .failed(6, &["argo/set.yaml:1: ApplicationSet set: ", expected]);
+    }
+}
+
+/// What the current folder holds below it, with the content of each file, so that a change can be seen.
+fn tree(desk: &Desk) -> Vec<(String, Vec<u8>)> {
+    let files = desk.files();
+    files.into_iter().map(|file| (file.clone(), fs::read(desk.path(&file)).unwrap_or_default())).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn changes_of_flux_that_cannot_be_applied_are_named() {
+    let desk = Desk::new();
+    write(&desk, "apps/a.yaml", &pod("a", "'quay.io/a:${TAG}'"));
+    let images = "images: [{name: quay.io/a, newTag: '8'}]";
+    let to = [".", "--destination", "edge.local"];
+    let broken = "echo 'Error: no matches for target' >&2; exit 1";
+    for (spec, program, expected) in [
+        (
+            format!("{{path: ./apps, {images}, patches: []}}"),
+            None,
+            "neither kustomize nor kubectl is installed",
+        ),
+        (
+            format!("{{path: ./apps, {images}}}"),
+            Some(broken),
+            "it cannot be built: kubectl failed: no matches",
+        ),
+        (
+            "{path: ./apps, components: [../gone]}".to_owned(),
+            Some(broken),
+            "its component `../gone` is not in",
+        ),
+        (format!("{{path: ./, {images}}}"), Some(broken), "may be another repository than this one"),
+    ] {
+        write(&desk, "flux/k.yaml", &flux("apps", &spec));
+        let programs = program.map(|program| ("kubectl", program));
+        let said = with_programs(&desk, programs.as_slice(), &to).failed(
+            6,
+            &["is read without these changes: ", expected, "flux build kustomization apps --path ./"],
+        );
+        assert!(!said.err.contains("spec.patches"), "{said}");
+        let _ = fs::remove_file(desk.path("bin/kubectl"));
+    }
+}
+
+/// With the programs themselves, where they are.
+#[test]
+fn real_programs_apply_what_flux_changes() {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    if !is_there("kustomize") && !is_there("kubectl") {
+        return;
+    }
+    let desk = Desk::new();
+    write(&desk, "base/pod.yaml", &pod("b", "quay.io/b:1"));
+    write(&desk, "base/kustomization.yaml", "resources: [pod.yaml]\n");
+    write(
+        &desk,
+        "apps/kustomization.yaml",
+        "resources: [../base, a.yaml]\nimages: [{name: quay.io/b, newName: quay.io/bb, newTag: '1.10'}]\n",
+    );
+    write(&desk, "apps/a.yaml", &pod("a", "quay.io/a:1"));
+    write(&desk, "apps/orphan.yaml", &pod("o", "quay.io/orphan:1"));
+    write(&desk, "debug/side.yaml", &pod("side", "quay.io/side:1"));
+    write(
+        &desk,
+        "debug/kustomization.yaml",
+        "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nresources: [side.yaml]\n",
+    );
+    write(&desk, "plain/p.yaml", &pod("p", "quay.io/p:${TAG}"));
+    write(&desk, "plain/notes.yaml", "image: no resource\n");
+    write(&desk, "plain/sub/kustomization.yaml", "resources: [q.yaml]\n");
+    write(&desk, "plain/sub/q.yaml", &pod("q", "quay.io/q:1"));
+    write(
+        &desk,
+        "flux/all.yaml",
+        &[
+            // It replaces what a variable of the Kustomization that lies in its folder says.
+            flux("flux", "{path: ./flux, postBuild: {substitute: {NEW: '9.10'}}}"),
+            flux(
+                "apps",
+                "{path: ./apps, targetNamespace: n, namePrefix: x-, components: [../debug, ../gone], ignoreMissingComponents: true, \
+                 images: [{name: quay.io/a, newTag: '${NEW}'}, {name: quay.io/b, newTag: '2'}]}",
+            ),
+            flux(
+                "plain",
+                "{path: plain, postBuild: {substitute: {TAG: v7}}, patches: [{target: {kind: Pod, name: q}, \
+                 patch: '[{\"op\": \"replace\", \"path\": \"/spec/containers/0/image\", \"value\": \"quay.io/patched:${TAG:1}\"}]'}]}",
+            ),
+        ]
+        .concat(),
+    );
+    let before = tree(&desk);
+    let said = desk.krs(&["collect", ".", "--format", "json"]).ok();
+    let images = said.json()["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| image["image"].clone())
+        .collect::<Vec<_>>();
+    let expected =
+        ["a:9.10", "b:2", "orphan:1", "p:v7", "patched:7", "side:1"].map(|name| format!("quay.io/{name}"));
+    assert_eq!(images, expected, "{said}");
+    assert_eq!(tree(&desk), before);
+    let used = &said.json()["images"][0]["usedBy"][0];
+    assert_eq!(
+        (&used["source"], &used["resource"]),
+        (&"apps (Kustomization apps)".into(), &"Pod n/x-a".into()),
+        "{said}"
+    );
+    // One that changes nothing applies the same folder as it is.
+    write(&desk, "flux/other.yaml", &flux("plain-too", "{path: plain/sub}"));
+    let said = desk.krs(&["collect", ".", "--format", "json"]).ok();
+    assert!(said.out.contains("quay.io/q:1") && said.out.contains("quay.io/patched:7"), "{said}");
 }
 
 #[cfg(unix)]
@@ -450,15 +679,16 @@ fn applications_of_argo_cd_and_fleet_bundles_are_rendered() {
     write(
         &desk,
         "argo/apps.yaml",
-        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: far}\nspec: {sources: [{repoURL: 'https://charts.example', chart: redis, targetRevision: 9.9.9}, {repoURL: g, path: gone}]}\n---\n\
-         apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: set}\nspec: {template: {spec: {source: {repoURL: g, path: 'x/{{ name }}'}}}}\n",
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: far}\nspec: {sources: [{repoURL: 'https://charts.example', chart: redis, targetRevision: 9.9.9}, {repoURL: g, path: gone}, {repoURL: g, path: plain, kustomize: {patches: [{patch: x}]}}]}\n---\n\
+         apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: set}\nspec: {generators: [{clusters: {}}], template: {spec: {source: {repoURL: g, path: 'x/{{ name }}'}}}}\n",
     );
     with_programs(&desk, &[("helm", &helm(&desk))], &to).failed(
         6,
         &[
             "helm pull redis --repo https://charts.example --version '9.9.9'",
             "its folder `gone` of g is not in the sources",
-            "is made of a template",
+            "spec.source.kustomize.patches: changes what is in `plain`, which is read without these changes",
+            "ApplicationSet set: spec.generators: has the generator `clusters`, whose values only the cluster knows",
         ],
     );
     let desk = Desk::new();

@@ -141,7 +141,24 @@ fn a_daemon_that_cannot_be_asked_is_named_with_what_works() {
     with_host("tcp://build.example.com:2376")
         .failed(2, &["DOCKER_HOST is `tcp://build.example.com:2376`", export]);
     with_host("ssh://me:SECRET@build.example.com").failed(2, &["ssh://***@build.example.com"]);
+    // As `docker context create far --docker host=ssh://me@far` and `docker context use far` write it.
+    let meta =
+        "docker/contexts/meta/512eea46ceb3921dff4363c7069d89d4964d1d9fccaa0f411851a7aa60a5c868/meta.json";
+    std::fs::create_dir_all(desk.path(meta).parent().unwrap()).unwrap();
+    desk.write(meta, r#"{"Name":"far","Endpoints":{"docker":{"Host":"ssh://me@far"}}}"#);
+    let config = desk.path("docker");
+    let with_context = |context: &str| {
+        let variables = [("DOCKER_CONFIG", config.as_str()), ("DOCKER_CONTEXT", context)];
+        desk.krs_env(&variables, &["plan", path, "--from", "docker-daemon:"])
+    };
+    with_context("far").failed(2, &["the Docker context `far` (DOCKER_CONTEXT) is `ssh://***@far`", export]);
+    with_context("gone")
+        .failed(2, &["Docker context `gone` (DOCKER_CONTEXT): there is no file", "docker context ls"]);
+    desk.write("docker/config.json", r#"{"currentContext": "far"}"#);
+    with_context("").failed(2, &["the Docker context `far` (", "config.json) is `ssh://***@far`", export]);
     let nowhere = desk.path("nowhere.sock");
+    desk.write(meta, format!(r#"{{"Name":"far","Endpoints":{{"docker":{{"Host":"unix://{nowhere}"}}}}}}"#));
+    with_context("").failed(8, &[&format!("cannot connect to a Docker daemon at {nowhere}")]);
     let host = format!("unix://{nowhere}");
     let refused = with_host(&host);
     refused.failed(8, &[&format!("cannot connect to a Docker daemon at {nowhere}"), export]);

@@ -22,6 +22,16 @@ fn bundle(site: &Site, variables: &[(&str, &str)], more: &[&str]) -> Outcome {
 }
 
 #[test]
+fn t310_a_variable_that_names_no_proxy_is_not_ignored() {
+    let (site, _proxy) = behind_a_proxy(true);
+    for value in ["u:hunter2@::nonsense", "socks5://127.0.0.1:1080"] {
+        let outcome = bundle(&site, &[("HTTPS_PROXY", value)], &[])
+            .failed(2, &["HTTPS_PROXY is not the address of a proxy that krs can use", "http://HOST:PORT"]);
+        assert!(!outcome.err.contains("hunter2"), "{outcome}");
+    }
+}
+
+#[test]
 fn https_goes_through_a_tunnel_with_the_proxys_credentials_and_no_proxy_goes_around_it() {
     let (site, proxy) = behind_a_proxy(true);
     let url = format!("http://courier:hunter2@{}", proxy.address());

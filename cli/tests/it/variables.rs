@@ -83,6 +83,32 @@ fn a_list_in_a_variable_has_commas_between_its_values_and_a_flag_is_off_when_it_
 }
 
 #[test]
+fn t301_commands_below_others_read_lists_and_empty_variables_as_all_do() {
+    let site = site();
+    site.bundle("a.krs.tar", &["--catalog", "c.jsonl"]).ok();
+    for name in ["one", "two"] {
+        site.desk.keygen(name);
+    }
+    let site_keys =
+        |value: &str, arguments: &[&str]| site.desk.krs_env(&[("KRS_SITE_KEY", value)], arguments);
+    for (arguments, usage) in [
+        (["catalog", "add", "c.jsonl", "a.krs.tar"], "Usage: krs catalog add [OPTIONS] <FILE>"),
+        (["fleet", "status", "--catalog", "c.jsonl"], "Usage: krs fleet status [OPTIONS]"),
+    ] {
+        site_keys("", &arguments).failed(2, &["KRS_SITE_KEY is set and empty", usage]);
+        site_keys("kiel=one.pub,two.pub", &arguments).ok();
+        site_keys("kiel=one.pub,=two.pub", &arguments)
+            .failed(2, &["invalid value '=two.pub' for the variable"]);
+        // On the command line a comma is part of a name.
+        let outcome = site.desk.krs(&[&arguments[..], &["--site-key", "kiel=one.pub,=two.pub"]].concat());
+        assert!(!outcome.err.contains("invalid value"), "{outcome}");
+        site_keys("=one.pub", &arguments)
+            .failed(2, &["for the variable KRS_SITE_KEY ('--site-key <[SITE=]FILE>')", usage]);
+        site_keys("", &[&arguments[..], &["--site-key", "one.pub"]].concat()).ok();
+    }
+}
+
+#[test]
 fn a_wrong_variable_is_named_with_the_command_that_it_is_wrong_for() {
     let site = site();
     site.bundle("a.krs.tar", &[]).ok();

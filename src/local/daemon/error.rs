@@ -14,11 +14,26 @@ const EXPORT: &str = "docker save -o FILE IMAGE…, and --from docker-archive:FI
 /// Why the images of a daemon cannot be read. `socket` is the path of its socket.
 #[derive(Debug, Error)]
 pub enum DaemonError {
-    /// `DOCKER_HOST` names something else than a socket of this machine.
+    /// `DOCKER_HOST` or a context names something else than a socket of this machine.
     #[error(
-        "DOCKER_HOST is `{0}`: krs reads images only from a daemon on this machine, by a socket (unix://PATH)"
+        "{origin} is `{address}`: krs reads images only from a daemon on this machine, by a socket (unix://PATH)"
     )]
-    Host(String),
+    Host {
+        /// The variable or the context.
+        origin: String,
+        /// The address, without credentials.
+        address: String,
+    },
+    /// The context of Docker cannot be read.
+    #[error("cannot find the daemon of the Docker context `{name}` ({source_name}): {detail}")]
+    Context {
+        /// The context.
+        name: String,
+        /// What names it.
+        source_name: String,
+        /// What failed.
+        detail: String,
+    },
     /// This system has no such sockets.
     #[error("krs cannot read the images of a Docker daemon on this operating system")]
     System,
@@ -81,7 +96,9 @@ pub enum DaemonError {
 impl Classify for DaemonError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Host(_) | Self::System | Self::TooMany { .. } => ErrorKind::Usage,
+            Self::Host { .. } | Self::Context { .. } | Self::System | Self::TooMany { .. } => {
+                ErrorKind::Usage
+            }
             Self::Connect { .. } | Self::Response { .. } => ErrorKind::Unavailable,
             Self::Refused { status, .. } if *status >= 500 => ErrorKind::Unavailable,
             Self::Refused { .. } => ErrorKind::Other,
@@ -92,7 +109,11 @@ impl Classify for DaemonError {
 
     fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Host(_) | Self::System => {
+            Self::Context { .. } => {
+                "`docker context ls` lists the contexts. Or name the socket: --from docker-daemon:/PATH/OF/SOCKET"
+                    .to_owned()
+            }
+            Self::Host { .. } | Self::System => {
                 format!("export the images on the machine of the daemon: {EXPORT}")
             }
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

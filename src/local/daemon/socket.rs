@@ -3,6 +3,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::context::DockerHost;
 use super::error::DaemonError;
 
 /// Where Docker listens if nothing else is said.
@@ -18,15 +19,17 @@ impl Socket {
         Self(path.to_owned())
     }
 
-    /// The socket that `DOCKER_HOST` names, else the usual one.
-    pub(in crate::local) fn of_host(host: Option<&str>) -> Result<Self, DaemonError> {
-        let Some(host) = host.filter(|host| !host.is_empty()) else { return Ok(Self(DEFAULT.into())) };
-        match host.strip_prefix("unix://") {
+    /// The socket at an address, else the usual one.
+    pub(in crate::local) fn of_host(host: Option<&DockerHost>) -> Result<Self, DaemonError> {
+        let Some(host) = host.filter(|host| !host.address.is_empty()) else {
+            return Ok(Self(DEFAULT.into()));
+        };
+        match host.address.strip_prefix("unix://") {
             Some("") => Ok(Self(DEFAULT.into())),
             Some(path) if path.starts_with('/') => Ok(Self(path.into())),
             _ => {
-                let shown = crate::redact::printable(&crate::redact::address(host), 120);
-                Err(DaemonError::Host(shown))
+                let address = crate::redact::printable(&crate::redact::address(&host.address), 120);
+                Err(DaemonError::Host { origin: host.origin.clone(), address })
             }
         }
     }
@@ -41,9 +44,14 @@ mod tests {
     use super::*;
     use crate::error::{Classify as _, ErrorKind};
 
+    fn of_host(host: Option<&str>) -> Result<Socket, DaemonError> {
+        let host = host.map(|host| DockerHost { address: host.to_owned(), origin: "DOCKER_HOST".to_owned() });
+        Socket::of_host(host.as_ref())
+    }
+
     #[test]
     fn only_a_socket_of_this_machine_is_accepted() {
-        let of = |host: Option<&str>| Socket::of_host(host).map(|socket| socket.path().to_string()).ok();
+        let of = |host: Option<&str>| of_host(host).map(|socket| socket.path().to_string()).ok();
         for (host, path) in [
             (None, DEFAULT),
             (Some(""), DEFAULT),
@@ -59,14 +67,14 @@ mod tests {
             "/run/docker.sock",
             "unix://run/docker.sock",
         ] {
-            let error = Socket::of_host(Some(other)).err();
+            let error = of_host(Some(other)).err();
             assert!(error.is_some_and(|error| error.kind() == ErrorKind::Usage), "{other}");
         }
     }
 
     #[test]
     fn credentials_in_docker_host_are_not_shown() {
-        let error = Socket::of_host(Some("ssh://me:SECRET@host")).err().map(|error| error.to_string());
+        let error = of_host(Some("ssh://me:SECRET@host")).err().map(|error| error.to_string());
         assert_eq!(error.map(|error| error.contains("SECRET")), Some(false));
     }
 }

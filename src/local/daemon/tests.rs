@@ -9,6 +9,7 @@ use krs_testing::daemon::{self, DaemonImage, ExportFault, ImageStore};
 use krs_testing::image::{Image, ImageBuilder};
 
 use super::client::Timeouts;
+use super::context::DockerEnvironment;
 use super::export::Daemon;
 use crate::error::{Classify as _, ErrorKind};
 use crate::local::{LocalError, LocalSource};
@@ -29,7 +30,7 @@ fn client(fake: &daemon::Daemon) -> Daemon {
     format!("docker-daemon:{}", fake.socket())
         .parse::<crate::local::Location>()
         .unwrap()
-        .daemon(None)
+        .daemon(&DockerEnvironment::default())
         .unwrap()
         .unwrap()
 }
@@ -122,7 +123,8 @@ async fn t285_the_faults_of_a_daemon_are_errors_and_end() {
 async fn a_socket_without_a_daemon_and_a_folder_that_cannot_be_written_are_named() {
     let (_guard, folder) = folder();
     let nowhere = format!("docker-daemon:{folder}/nowhere.sock").parse::<crate::local::Location>().unwrap();
-    let error = open(&nowhere.daemon(None).unwrap().unwrap(), &[WEB]).await.unwrap_err();
+    let error =
+        open(&nowhere.daemon(&DockerEnvironment::default()).unwrap().unwrap(), &[WEB]).await.unwrap_err();
     assert!(
         error.to_string().contains(&format!("cannot connect to a Docker daemon at {folder}/nowhere.sock"))
     );

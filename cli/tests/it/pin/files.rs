@@ -75,6 +75,7 @@ fn permissions_and_links_stay() {
     symlink("real/set.yaml", bench.desk.path("link.yaml")).unwrap();
     let outcome = bench.pin(&["link.yaml"]).ok();
     assert!(outcome.out.contains("link.yaml:8"), "{outcome}");
+    assert!(!outcome.err.contains("has no EdgeImageSet"), "{outcome}");
     assert!(bench.desk.path("link.yaml").is_symlink());
     assert!(bench.read("real/set.yaml").contains("1.0@sha256:"));
     assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);

@@ -207,4 +207,29 @@ pub(super) const MAKING: &[Fault] = &[
         "a receipt, its file name or a text in it has control characters, or what a spreadsheet or a shell would run",
         "it is refused or escaped in every form of the result",
     ),
+    (
+        301,
+        "a variable that is empty, wrong or a list, for a command below another one (`krs catalog add`, `krs fleet status`)",
+        "as for every other command: an empty one that asks for a check is an error, and a list is divided at its commas",
+    ),
+    (
+        307,
+        "a small YAML file whose aliases stand for billions of values",
+        "it is refused with the limit, before anything copies the values",
+    ),
+    (
+        308,
+        "a chart or kustomization renders a document without `apiVersion` and `kind`",
+        "the document is named, with exit code 6; its images are not left out in silence",
+    ),
+    (
+        309,
+        "a chart that fails prints values of its secrets, or the name of an image has credentials in it",
+        "`NAME=VALUE` of a secret and user information are shown as `***`",
+    ),
+    (
+        310,
+        "HTTPS_PROXY is not an address, or that of another kind of proxy",
+        "exit code 2, and nothing is sent: the HTTP library ignores such a variable, so that registries would be reached directly",
+    ),
 ];
