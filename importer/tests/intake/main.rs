@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The drop folder with real files, against an API server in memory.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
 mod ahead;
 #[allow(dead_code, reason = "other tests use more of it")]
@@ -9,6 +9,8 @@ mod api;
 mod applied;
 mod changes;
 mod failing;
+#[cfg(target_os = "linux")]
+mod fat;
 mod hanging;
 mod importers;
 mod killed;
@@ -17,6 +19,8 @@ mod older;
 mod overwritten;
 mod pulled;
 mod receipts;
+#[cfg(target_os = "linux")]
+mod receipts_on_fat;
 mod receipts_on_media;
 mod stored;
 mod unreadable;

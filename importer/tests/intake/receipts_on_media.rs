@@ -63,6 +63,23 @@ async fn media_may_be_removed_once_the_receipt_is_on_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_volumes_on_two_drives_the_one_with_the_first_gets_the_receipt() {
+    let world = with_drive().await;
+    let content = std::fs::read(world.at("usb1/prod-5.krs.tar")).unwrap();
+    std::fs::remove_file(world.at("usb1/prod-5.krs.tar")).unwrap();
+    std::fs::create_dir(world.at("usb2")).unwrap();
+    for (n, volume) in content.chunks(100_000).enumerate() {
+        let drive = if n == 0 { "usb2" } else { "usb1" };
+        std::fs::write(world.at(&format!("{drive}/prod-5.krs.tar.{:03}", n + 1)), volume).unwrap();
+    }
+    let intake = imported(&world).await;
+    let status = world.condition("prod-5", SAFE, "True", "Imported").await;
+    assert_eq!(status["message"], "you may remove the media");
+    assert_eq!((on_drive(&world, "usb1").len(), on_drive(&world, "usb2").len()), (0, 1));
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn media_that_bring_nothing_that_is_trusted_learn_nothing() {
     let world = with_drive().await;
     std::fs::create_dir(world.at("usb2")).unwrap();

@@ -127,7 +127,7 @@ impl ReadableFormats {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SiteRegistry {
-    /// The detected capabilities of the registry.
+    /// The detected capabilities of the registry: only what it refused. The importer does not probe it.
     pub abilities: RegistryCapabilities,
     /// The registry, by the name that the sets use.
     pub registry: RegistryHost,

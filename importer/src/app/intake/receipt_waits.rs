@@ -54,10 +54,10 @@ impl ReceiptWaits {
         let (now, records) = (Instant::now(), Arc::clone(&self.records.borrow_and_update()));
         let (mut wanted, mut waiting) = (MediaBundles::new(), BTreeSet::new());
         for ((path, entry), usage) in files.entries().iter().zip(usages) {
-            let Some((digest, device)) = removable(path, entry, usage) else { continue };
+            let Some((folder, digest, device)) = removable(path, entry, usage) else { continue };
             let one = BundlesOfMedia { device, bundles: BTreeSet::from([digest]) };
-            let record = records.get(&entry.media).filter(|record| record.covers(&one));
-            let key = (entry.media.clone(), digest);
+            let record = records.get(folder).filter(|record| record.covers(&one));
+            let key = (folder.to_owned(), digest);
             usage.receipt = match record.map(|record| &record.problem) {
                 Some(None) => ReceiptOnMedia::Written,
                 Some(Some(problem)) => ReceiptOnMedia::Failed(problem.clone()),
@@ -71,7 +71,7 @@ impl ReceiptWaits {
             }
             // What is no longer waited for is not begun either: the media may be pulled at any time.
             if record.is_some() || usage.receipt == ReceiptOnMedia::Awaited {
-                let media = wanted.entry(entry.media.clone()).or_insert_with(|| one.clone());
+                let media = wanted.entry(folder.to_owned()).or_insert_with(|| one.clone());
                 media.bundles.extend(one.bundles);
             }
         }
@@ -80,10 +80,10 @@ impl ReceiptWaits {
     }
 }
 
-/// The bundle and the file system of a file that nothing keeps, of media that can be told: the volumes of a bundle may lie on
-/// several.
-fn removable(path: &Utf8Path, entry: &Entry, usage: &Usage) -> Option<(Digest, u64)> {
+/// The folder, the bundle and the file system of a file that nothing keeps. Of volumes in several folders, the media with the
+/// first one get the receipt.
+fn removable<'a>(path: &'a Utf8Path, entry: &Entry, usage: &Usage) -> Option<(&'a Utf8Path, Digest, u64)> {
     let (stamp, accepted) = (entry.stamp?, entry.accepted()?);
     let (is_safe, ..) = safe_to_remove(entry, path.as_str(), usage, entry.is_verified());
-    (is_safe && path.parent() == Some(&entry.media)).then_some((accepted.stock.digest, stamp.device))
+    is_safe.then_some((path.parent()?, accepted.stock.digest, stamp.device))
 }

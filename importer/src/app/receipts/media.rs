@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use krs_core::error::chain;
 use tokio::sync::{oneshot, watch};
 
@@ -14,8 +15,6 @@ use crate::adapters::media_receipts::{MediaError, MediaReceipt, write};
 use crate::adapters::metrics::Metrics;
 use crate::model::media_record::{BundlesOfMedia, MediaBundles, MediaRecord, MediaRecords};
 
-/// How long writing to one of them may take.
-const LIMIT: Duration = Duration::from_secs(60);
 /// Most threads that may hang.
 const MAX_HANGING: usize = 16;
 
@@ -49,9 +48,14 @@ impl MediaWriter {
         !wanted.iter().all(is_done) || records.keys().any(|folder| !wanted.contains_key(folder))
     }
 
-    /// Writes the receipt to the media of `wanted` that have none for all of their bundles, and tells what came of it. Each of
-    /// them is tried once: those that it fails on may be pulled.
-    pub(super) async fn update(&mut self, wanted: &MediaBundles, receipt: &Arc<MediaReceipt>) {
+    /// Writes the receipt to the media of `wanted` that have none for all of their bundles, and tells what came of it, of each
+    /// as soon as it is known. Each of them is tried once, for `limit` at most: those that it fails on may be pulled.
+    pub(super) async fn update(
+        &mut self,
+        wanted: &MediaBundles,
+        receipt: &Arc<MediaReceipt>,
+        limit: Duration,
+    ) {
         let mut records = (**self.records.borrow()).clone();
         records.retain(|folder, _| wanted.contains_key(folder));
         let is_open = |(folder, media): &(&Utf8PathBuf, &BundlesOfMedia)| {
@@ -71,34 +75,42 @@ impl MediaWriter {
             let (tell, mut end) = oneshot::channel();
             let work = move || drop(tell.send(write(&root, &of, device, &receipt)));
             let thread = std::thread::Builder::new().name("receipt".to_owned()).spawn(work);
-            let (problem, hangs) = match (thread, tokio::time::timeout(LIMIT, &mut end).await) {
+            let (problem, hangs) = match (thread, tokio::time::timeout(limit, &mut end).await) {
                 (Ok(_), Ok(Ok(Ok(())))) => (None, None),
                 (Ok(_), Ok(Ok(Err(error)))) => (Some(chain(&error)), None),
                 (Ok(_), Err(_)) => {
-                    (Some(format!("the media did not answer within {} s", LIMIT.as_secs())), Some(end))
+                    (Some(format!("the media did not answer within {} s", limit.as_secs())), Some(end))
                 }
                 (Err(_), _) | (Ok(_), Ok(Err(_))) => (Some("the importer could not begin".to_owned()), None),
             };
             (folder, media, problem, hangs)
         });
-        for (folder, media, problem, hangs) in join_all(writes).await {
+        self.publish(&records);
+        let mut hung = Vec::new();
+        let mut writes = writes.collect::<FuturesUnordered<_>>();
+        while let Some((folder, media, problem, hangs)) = writes.next().await {
             match &problem {
                 None => tracing::info!(media = %folder, "the receipt of the site was written to media"),
                 Some(problem) => {
                     tracing::warn!(media = %folder, "the receipt of the site is not on the media: {problem}");
                 }
             }
-            if let Some(end) = hangs {
-                self.hanging.insert(folder.clone(), end);
-            }
+            hung.extend(hangs.map(|end| (folder.clone(), end)));
             records.insert(folder, MediaRecord { media, problem });
+            self.publish(&records);
         }
+        drop(writes);
+        self.hanging.extend(hung);
+    }
+
+    /// Tells what came of the media.
+    fn publish(&self, records: &MediaRecords) {
         let failing = records.values().filter(|record| record.problem.is_some()).count();
         self.metrics.receipt_media_failing.set(i64::try_from(failing).unwrap_or(i64::MAX));
         self.records.send_if_modified(|known| {
-            let has_changed = **known != records;
+            let has_changed = **known != *records;
             if has_changed {
-                *known = Arc::new(records);
+                *known = Arc::new(records.clone());
             }
             has_changed
         });

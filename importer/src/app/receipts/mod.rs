@@ -44,6 +44,8 @@ pub struct ReceiptPace {
     pub check: Duration,
     /// A receipt that is older is written again though nothing changed: its age tells the connected side how much it is worth.
     pub renew: Duration,
+    /// How long writing it to one of the media may take.
+    pub media: Duration,
 }
 
 impl Default for ReceiptPace {
@@ -53,6 +55,7 @@ impl Default for ReceiptPace {
             least: Duration::from_secs(30),
             check: Duration::from_secs(600),
             renew: Duration::from_secs(24 * 3600),
+            media: Duration::from_secs(60),
         }
     }
 }
@@ -233,8 +236,8 @@ impl ReceiptWriter {
         }
         let json = receipt.encode()?;
         let signature = sign_receipt(&json, &self.site, &key.secret)?;
-        let (site, digest) = (self.site.clone(), Digest::of(&json));
-        media.update(wanted, &Arc::new(MediaReceipt { site, digest, json, signature })).await;
+        let (site, digest, limit) = (self.site.clone(), Digest::of(&json), self.pace.media);
+        media.update(wanted, &Arc::new(MediaReceipt { site, digest, json, signature }), limit).await;
         Ok(())
     }
 

@@ -504,4 +504,19 @@ pub(super) const IMPORTER: &[Fault] = &[
         "the receipt of the site cannot be written to media: full, read-only, a file with the name of the folder, or no key",
         "the media may be removed, at once or after three minutes at most; the message and a metric say why",
     ),
+    (
+        298,
+        "media hang while the receipt of the site is written to them",
+        "other media get theirs, and may be removed at once; these may be removed after a minute, and one thread at most waits there",
+    ),
+    (
+        299,
+        "media become full while the receipt of the site is written to them",
+        "the receipt that was there stays complete, at most the signature of the new one is left, and the media may be removed",
+    ),
+    (
+        300,
+        "media with FAT: no owners and modes, no links, names of any case",
+        "they get the receipt, in the folder `KRS-RECEIPTS` of any case",
+    ),
 ];
