@@ -74,7 +74,7 @@ fn e11_a_thousand_images_of_320_characters_are_accepted_and_all_are_in_the_statu
     let large = set("e11", "large", edges().open.host().as_str(), &references, &access);
     let mut ci = Ci::new();
     ci.commit(from_ref(&large));
-    let bundle = ci.bundle("e11", "e11", 1, &source);
+    let bundle = ci.bundle("e11", "e11", 1, &source, &[]);
     drop(source);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e11");

@@ -40,7 +40,7 @@ fn e5_t02_t42_a_damaged_or_foreign_drive_turns_nothing_red_and_pushes_nothing() 
 
     let mut ci = Ci::new();
     ci.commit(std::slice::from_ref(&first));
-    let good = ci.bundle("e5-good", "e5", 5, &source);
+    let good = ci.bundle("e5-good", "e5", 5, &source, &[]);
     let site = Site::new(&[&ci.public_key()], &json!({"intake": {"checkFirst": true}}));
     namespace("e5");
     apply(&json!([first, second]));
@@ -50,14 +50,14 @@ fn e5_t02_t42_a_damaged_or_foreign_drive_turns_nothing_red_and_pushes_nothing() 
 
     // All of these hold what the other set waits for.
     ci.commit(&[first, second]);
-    let blob = ci.bundle("e5-blob", "e5", 6, &source);
+    let blob = ci.bundle("e5-blob", "e5", 6, &source, &[]);
     let opened = Bundle::open(&blob, &Policy::default()).unwrap();
     let largest = opened.manifest().blobs.iter().max_by_key(|blob| blob.size).unwrap();
     let size = opened.size();
     damage(&blob, size - 1024 - largest.size / 2);
-    let header = ci.bundle("e5-header", "e5", 6, &source);
+    let header = ci.bundle("e5-header", "e5", 6, &source, &[]);
     damage(&header, 100);
-    let foreign = ci.bundle_with("e5-foreign", "e5", 6, &source, ci.foreign_key());
+    let foreign = ci.bundle("e5-foreign", "e5", 6, &source, &["--key", ci.foreign_key()]);
     drop(source);
 
     for (name, file, reason) in [

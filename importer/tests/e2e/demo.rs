@@ -57,10 +57,10 @@ fn demonstration() {
     ci.account(source.host().as_str(), &account);
     ci.commit(std::slice::from_ref(&before));
     println!("{:#}\n", before["spec"]);
-    let first = ci.bundle("prod-118", "prod", 118, &source);
+    let first = ci.bundle("prod-118", "prod", 118, &source, &[]);
     println!("$ krs inspect prod-118.krs.tar\n{}", krs(ci.path(), &["inspect", first.as_str()]));
     ci.commit(std::slice::from_ref(&after));
-    let second = ci.bundle("prod-119", "prod", 119, &source);
+    let second = ci.bundle("prod-119", "prod", 119, &source, &[]);
     drop(source);
     println!("the source registry is stopped: from here on there is no network");
 

@@ -76,7 +76,7 @@ fn the_commands_of_the_documentation_work() {
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("shop");
     apply(&tills);
-    fill_claim(&site, &ci.bundle("docs", "docs", 1, &source));
+    fill_claim(&site, &ci.bundle("docs", "docs", 1, &source, &[]));
     wait_ready("shop", "tills");
     let operate = page("operate.md");
     bash(block(&operate, MARK, "sh"));

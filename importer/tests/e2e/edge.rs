@@ -6,13 +6,14 @@ use std::sync::OnceLock;
 
 use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::redact::Secret;
-use krs_core::registry::{Client, ClientOptions, Keychain};
+use krs_core::registry::{BlobSink, Client, ClientOptions, Keychain};
 use krs_core::sync::verify_present::{Presence, verify_present};
 use krs_testing::image::Image;
 use krs_testing::tls::Authority;
 use serde_json::{Value, json};
 
 use crate::harness::{TIMEOUT, apply, kubectl, wait_for};
+use crate::site::processes;
 use crate::source::{Account, restricted};
 
 pub(crate) const NAMESPACE: &str = "edge";
@@ -21,6 +22,15 @@ const USER: &str = "krs";
 const PASSWORD: &str = "canary-Zq7mW2xE9pLk4TvB";
 /// The line of an htpasswd file for [`USER`] and [`PASSWORD`].
 const HTPASSWD: &str = "krs:$2b$05$abcdefghijklmnopqrstuuxvWc.gp.Q.wfyuaK1hfgj...18/37ey\n";
+
+/// What is pulled and not kept.
+struct Discard;
+
+impl BlobSink for Discard {
+    fn write_at(&mut self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Both registries, started once.
 pub(crate) struct Edges {
@@ -56,11 +66,7 @@ pub(crate) fn edges() -> &'static Edges {
             open: Edge { name: "open", ca: None },
             private: Edge { name: "private", ca: Some(authority.pem()) },
         };
-        for edge in [&edges.open, &edges.private] {
-            wait_for(&format!("edge registry {} answers", edge.name), TIMEOUT, || {
-                block_on(edge.client().ping(&edge.host())).ok()
-            });
-        }
+        [&edges.open, &edges.private].iter().for_each(|edge| edge.wait());
         edges
     })
 }
@@ -115,6 +121,27 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 impl Edge {
+    /// Another registry as `open`, without content: what one of this name had is deleted.
+    pub(crate) fn start(name: &'static str) -> Self {
+        edges();
+        kubectl(&["delete", "pod", name, "-n", NAMESPACE, "--ignore-not-found"]);
+        apply(&registry(name, "", None));
+        let edge = Self { name, ca: None };
+        edge.wait();
+        edge
+    }
+
+    /// Ends it, with its content.
+    pub(crate) fn delete(&self) {
+        kubectl(&["delete", "pod,service,configmap", self.name, "-n", NAMESPACE]);
+    }
+
+    fn wait(&self) {
+        wait_for(&format!("edge registry {} answers", self.name), TIMEOUT, || {
+            block_on(self.client().ping(&self.host())).ok()
+        });
+    }
+
     /// As sets write it.
     pub(crate) fn host(&self) -> RegistryHost {
         format!("{}.{NAMESPACE}.svc:5000", self.name).parse().unwrap()
@@ -168,6 +195,32 @@ impl Edge {
             assert_eq!(found.bytes, manifest.manifest, "{}", manifest.digest);
             assert_eq!(found.media_type, manifest.media_type);
         }
+    }
+
+    /// Pulls all of the image by digest: every byte is read and hashed.
+    pub(crate) fn pull(&self, repository: &str, image: &Image) {
+        let repository = self.client().repository(&self.host(), &repository.parse().unwrap());
+        for manifest in image.manifests() {
+            let found = block_on(repository.manifest(&Selector::Digest(manifest.digest))).unwrap();
+            assert_eq!(found.bytes, manifest.manifest, "{}", manifest.digest);
+            for (digest, content) in &manifest.blobs {
+                block_on(repository.blob(digest, content.len() as u64, &mut Discard)).unwrap();
+            }
+        }
+    }
+
+    /// Bytes that the registry's Pod has received since it was started, by the interface of its network namespace.
+    pub(crate) fn received(&self) -> u64 {
+        let is_ours = |pid: &i32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment
+                .split(|byte| *byte == 0)
+                .any(|line| line == format!("HOSTNAME={}", self.name).as_bytes())
+        };
+        let pid = processes("registry", "serve").into_iter().map(|(pid, _)| pid).find(is_ours).unwrap();
+        let table = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap();
+        let line = table.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn has(&self, repository: &str, image: &Image) -> bool {

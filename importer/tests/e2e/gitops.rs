@@ -52,7 +52,7 @@ fn e12_people_and_engines_see_a_set_become_ready() {
     let app = set("e12", "x", edges().open.host().as_str(), &references, &access);
     let mut ci = Ci::new();
     ci.commit(std::slice::from_ref(&app));
-    let bundle = ci.bundle("e12", "e12", 1, &source);
+    let bundle = ci.bundle("e12", "e12", 1, &source, &[]);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e12");
     // What no importer has checked yet is not done: the definition's default says so.

@@ -217,17 +217,22 @@ pub(crate) fn has_event(namespace: &str, kind: &str, name: &str, reason: &str) -
 
 /// Runs `krs` as a person would, in a folder.
 pub(crate) fn krs(folder: &camino::Utf8Path, arguments: &[&str]) -> String {
-    let output = Command::new(&cluster().krs)
+    let output = try_krs(folder, arguments);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "krs {}: {}\n{message}", arguments.join(" "), output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// [`krs`] that may fail.
+pub(crate) fn try_krs(folder: &camino::Utf8Path, arguments: &[&str]) -> Output {
+    Command::new(&cluster().krs)
         .args(arguments)
         .current_dir(folder)
         .env("HOME", folder)
         .env_remove("XDG_STATE_HOME")
         .env("REGISTRY_AUTH_FILE", folder.join("auth.json"))
         .output()
-        .unwrap_or_else(|error| panic!("{}: {error}", cluster().krs.display()));
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "krs {}: {}\n{message}", arguments.join(" "), output.status);
-    String::from_utf8_lossy(&output.stdout).into_owned()
+        .unwrap_or_else(|error| panic!("{}: {error}", cluster().krs.display()))
 }
 
 /// What a person would check when something does not come about.

@@ -73,7 +73,7 @@ fn e1_to_e4_a_drive_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
     let (open, _) = edges().open.access("e1-shop");
     let shop = set("e1-shop", "tills", &format!("{}/shop", edges().open.host()), &references[..3], &open);
     ci.commit(&[plant.clone(), shop.clone()]);
-    let bundle = ci.bundle("e1", "e1", 1, &source);
+    let bundle = ci.bundle("e1", "e1", 1, &source, &[]);
     let source_host = source.host();
     drop(source);
 
@@ -190,7 +190,7 @@ fn e6_small_sets_of_two_namespaces_share_no_blobs_unless_the_site_says_so() {
         set(namespace, "app", &format!("{host}/{namespace}"), &references, &access)
     });
     ci.commit(&sets);
-    let bundle = ci.bundle("e6share", "e6share", 1, &source);
+    let bundle = ci.bundle("e6share", "e6share", 1, &source, &[]);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     site.insert(&bundle);
     for name in ["e6-one", "e6-two"] {

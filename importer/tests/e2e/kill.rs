@@ -40,7 +40,7 @@ fn e7_killed_in_the_middle_the_same_end_is_reached_and_nothing_is_copied_twice()
     let app = set("e7", "app", edges().open.host().as_str(), &references, &access);
     let mut ci = Ci::new();
     ci.commit(std::slice::from_ref(&app));
-    let bundle = ci.bundle("e7", "e7", 1, &source);
+    let bundle = ci.bundle("e7", "e7", 1, &source, &[]);
     drop(source);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e7");

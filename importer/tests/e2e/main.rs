@@ -23,6 +23,7 @@ mod kill;
 mod measure;
 mod online;
 mod receipts;
+mod rounds;
 mod secrets;
 mod site;
 mod source;

@@ -34,7 +34,7 @@ fn deliver(site: &Site, ci: &mut Ci, name: &str, images: &[Image]) -> Delivery {
     let (access, _) = edges().open.access(name);
     let app = set(name, "app", edges().open.host().as_str(), &references, &access);
     ci.commit(std::slice::from_ref(&app));
-    let file = ci.bundle(name, name, 1, &source);
+    let file = ci.bundle(name, name, 1, &source, &[]);
     drop(source);
     namespace(name);
     apply(&app);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The receipt of a site makes its next bundle: from the cluster, from the drive that goes back, and from a line of text.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use camino::Utf8Path;
@@ -10,21 +9,22 @@ use serde_json::{Value, json};
 
 use crate::edge::edges;
 use crate::harness::{apply, cluster, get, krs, run, wait_bundle, wait_for, wait_ready};
-use crate::site::{SYSTEM, Site};
+use crate::site::{SYSTEM, Site, allow_receipts};
 use crate::source::{Ci, namespace, reference, registry, set};
 
 /// A receipt follows after its least time to the last one.
-const RECEIPT: Duration = Duration::from_secs(120);
+pub(crate) const RECEIPT: Duration = Duration::from_secs(120);
 
-fn index() -> Option<Value> {
-    get("configmaps", SYSTEM, "krs-receipt")
+/// What the importer of a namespace wrote of its receipt.
+pub(crate) fn index(namespace: &str) -> Option<Value> {
+    get("configmaps", namespace, "krs-receipt")
 }
 
 /// `krs receipt --from-cluster` of a person who reaches the cluster.
-fn fetch(folder: &Utf8Path, arguments: &[&str]) -> String {
+pub(crate) fn fetch(folder: &Utf8Path, namespace: &str, arguments: &[&str]) -> String {
     let program = cluster().krs();
     let words = arguments.join(" ");
-    let line = format!("cd {folder} && {} receipt --from-cluster -n {SYSTEM} {words}", program.display());
+    let line = format!("cd {folder} && {} receipt --from-cluster -n {namespace} {words}", program.display());
     run("bash", &["-euo", "pipefail", "-c", &line], None)
 }
 
@@ -47,12 +47,10 @@ fn e14_a_site_says_what_it_has_and_the_next_bundle_carries_only_the_rest() {
     let first = publish(1);
     ci.commit(std::slice::from_ref(&first));
     let catalog = ["--catalog", "c.jsonl"];
-    let full = ci.bundle_more("e14-1", "e14", 1, &source, &catalog);
+    let full = ci.bundle("e14-1", "e14", 1, &source, &catalog);
     let values = json!({"site": "berlin", "receipts": {"toMedia": true}});
     let site = Site::new(&[&ci.public_key()], &values);
-    // The group of the importer may write to the drive.
-    std::os::unix::fs::chown(site.drive(), None, Some(65532)).unwrap();
-    std::fs::set_permissions(site.drive(), std::fs::Permissions::from_mode(0o2775)).unwrap();
+    allow_receipts(site.drive());
     namespace("e14");
     apply(&first);
     site.insert(&full);
@@ -61,16 +59,16 @@ fn e14_a_site_says_what_it_has_and_the_next_bundle_carries_only_the_rest() {
 
     // From the cluster.
     wait_for("the receipt has the first bundle", RECEIPT, || {
-        index()?["data"]["short"].as_str()?.contains(":e14:1:").then_some(())
+        index(SYSTEM)?["data"]["short"].as_str()?.contains(":e14:1:").then_some(())
     });
-    fetch(ci.path(), &["-o", "berlin.receipt.json"]);
-    let key = index().unwrap()["data"]["site.pub"].as_str().unwrap().to_owned();
+    fetch(ci.path(), SYSTEM, &["-o", "berlin.receipt.json"]);
+    let key = index(SYSTEM).unwrap()["data"]["site.pub"].as_str().unwrap().to_owned();
     std::fs::write(ci.path().join("site.pub"), &key).unwrap();
     let second = publish(2);
     ci.commit(std::slice::from_ref(&second));
     let against =
         ["--against", "berlin.receipt.json", "--site-key", "berlin=site.pub", "--catalog", "c.jsonl"];
-    let delta = ci.bundle_more("e14-2", "e14", 2, &source, &against);
+    let delta = ci.bundle("e14-2", "e14", 2, &source, &against);
     let size = |file: &Utf8Path| file.metadata().unwrap().len();
     assert!(size(&full) > 2_000_000 && size(&delta) < 100_000, "{} {}", size(&full), size(&delta));
     apply(&second);
@@ -84,7 +82,7 @@ fn e14_a_site_says_what_it_has_and_the_next_bundle_carries_only_the_rest() {
     ci.commit(std::slice::from_ref(&third));
     let drive = site.drive().to_str().unwrap().to_owned();
     let against = ["--against", &drive, "--site-key", "berlin=site.pub", "--catalog", "c.jsonl"];
-    let delta = ci.bundle_more("e14-3", "e14", 3, &source, &against);
+    let delta = ci.bundle("e14-3", "e14", 3, &source, &against);
     assert!(size(&delta) < 100_000, "{}", size(&delta));
     apply(&third);
     site.insert(&delta);
@@ -95,15 +93,15 @@ fn e14_a_site_says_what_it_has_and_the_next_bundle_carries_only_the_rest() {
     let site = Site::new(&[&ci.public_key()], &json!({"site": "berlin", "intake": {"scanInterval": "2s"}}));
     site.insert(&delta);
     wait_for("the receipt has the third bundle", RECEIPT, || {
-        index()?["data"]["short"].as_str()?.contains(":e14:3:").then_some(())
+        index(SYSTEM)?["data"]["short"].as_str()?.contains(":e14:3:").then_some(())
     });
-    assert_eq!(index().unwrap()["data"]["site.pub"], json!(key));
-    let text = fetch(ci.path(), &["--short", "--stream", "e14"]);
+    assert_eq!(index(SYSTEM).unwrap()["data"]["site.pub"], json!(key));
+    let text = fetch(ci.path(), SYSTEM, &["--short", "--stream", "e14"]);
     krs(ci.path(), &["catalog", "add", "c.jsonl", text.trim(), "--site-key", "berlin=site.pub"]);
     let fourth = publish(4);
     ci.commit(std::slice::from_ref(&fourth));
     let against = ["--against", "catalog:berlin", "--catalog", "c.jsonl"];
-    let delta = ci.bundle_more("e14-4", "e14", 4, &source, &against);
+    let delta = ci.bundle("e14-4", "e14", 4, &source, &against);
     assert!(size(&delta) < 100_000, "{}", size(&delta));
     apply(&fourth);
     site.insert(&delta);

@@ -69,7 +69,7 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
     let mut ci = Ci::new();
     ci.account(&host, &account);
     ci.commit(std::slice::from_ref(&by_bundle));
-    let bundle = ci.bundle("e10", "e10", 1, &source);
+    let bundle = ci.bundle("e10", "e10", 1, &source, &[]);
     let values =
         json!({"log": "trace", "online": {"enabled": true, "allowedSources": [host], "plainHTTP": [host]}});
     let site = Site::new(&[&ci.public_key()], &values);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The site: the importer, installed with its chart, and the drive.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -38,6 +39,54 @@ fn forget_bundles() {
     });
 }
 
+/// Installs the chart in a namespace with these keys and values, or changes the installation to them, and waits until the
+/// importer is ready.
+pub(crate) fn install(chart: &Path, namespace: &str, keys: &[&str], more: &Value) {
+    let keys = keys.iter().enumerate().map(|(n, key)| (format!("key{n}.pub"), json!(key)));
+    let image = cluster().image.rsplit_once(':').unwrap();
+    let mut values = json!({
+        "trustedKeys": {"keys": keys.collect::<serde_json::Map<_, _>>()},
+        "image": {"repository": image.0, "tag": image.1, "pullPolicy": "IfNotPresent"},
+        "dropFolder": {"node": {"hostname": node_name()}},
+        "intake": {"scanInterval": "1s"},
+    });
+    merge(&mut values, more);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.json");
+    std::fs::write(&file, values.to_string()).unwrap();
+    let arguments = ["upgrade", "--install", RELEASE, chart.to_str().unwrap(), "--namespace", namespace];
+    let wait = ["-f", file.to_str().unwrap(), "--wait", "--timeout=120s"];
+    run("helm", &[&arguments[..], &wait].concat(), None);
+}
+
+/// Uninstalls the chart, if it is installed.
+pub(crate) fn uninstall(namespace: &str) {
+    run("helm", &["uninstall", RELEASE, "--namespace", namespace, "--ignore-not-found", "--wait"], None);
+}
+
+/// Copies a bundle into a folder, as `cp` and `mv` do.
+pub(crate) fn insert(folder: &Path, bundle: &camino::Utf8Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let name = bundle.file_name().unwrap();
+    let part = folder.join(format!("{name}.part"));
+    std::fs::copy(bundle, &part).unwrap();
+    std::fs::rename(part, folder.join(name)).unwrap();
+}
+
+/// Removes everything from a folder.
+pub(crate) fn wipe(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+    }
+}
+
+/// Lets the importer write receipts into a folder, as `uid=65532` does for FAT.
+pub(crate) fn allow_receipts(folder: &Path) {
+    std::os::unix::fs::chown(folder, None, Some(65532)).unwrap();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o2775)).unwrap();
+}
+
 impl Site {
     /// Installs the importer with these keys and values, or changes the installation to them; the drive is empty then.
     pub(crate) fn new(keys: &[&str], more: &Value) -> Self {
@@ -54,36 +103,12 @@ impl Site {
         forget_bundles();
         let edges = edges();
         apply(&restricted(SYSTEM));
-        let keys = keys.iter().enumerate().map(|(n, key)| (format!("key{n}.pub"), json!(key)));
-        let image = cluster().image.rsplit_once(':').unwrap();
         let mut values = json!({
             "allowedDestinations": [edges.open.host(), edges.private.host()],
-            "trustedKeys": {"keys": keys.collect::<serde_json::Map<_, _>>()},
-            "image": {"repository": image.0, "tag": image.1, "pullPolicy": "IfNotPresent"},
-            "dropFolder": {"node": {"path": site.drive, "hostname": node_name()}},
-            "intake": {"scanInterval": "1s"},
+            "dropFolder": {"node": {"path": site.drive}},
         });
         merge(&mut values, more);
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("values.json");
-        std::fs::write(&file, values.to_string()).unwrap();
-        let (chart, file) = (chart.to_str().unwrap(), file.to_str().unwrap());
-        run(
-            "helm",
-            &[
-                "upgrade",
-                "--install",
-                RELEASE,
-                chart,
-                "--namespace",
-                SYSTEM,
-                "-f",
-                file,
-                "--wait",
-                "--timeout=120s",
-            ],
-            None,
-        );
+        install(chart, SYSTEM, keys, &values);
         // Deployments of the same template are not started again; what they remember of other drives must not matter.
         site
     }
@@ -99,19 +124,12 @@ impl Site {
     }
 
     pub(crate) fn insert_into(&self, folder: &Path, bundle: &camino::Utf8Path) {
-        std::fs::create_dir_all(folder).unwrap();
-        let name = bundle.file_name().unwrap();
-        let part = folder.join(format!("{name}.part"));
-        std::fs::copy(bundle, &part).unwrap();
-        std::fs::rename(part, folder.join(name)).unwrap();
+        insert(folder, bundle);
     }
 
     /// Removes everything from the drive.
     pub(crate) fn wipe(&self) {
-        for entry in std::fs::read_dir(&self.drive).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-        }
+        wipe(&self.drive);
     }
 
     /// Name of the importer's Pod.

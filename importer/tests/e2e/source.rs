@@ -128,47 +128,23 @@ impl Ci {
         self.checkout.commit("Change the sets");
     }
 
-    /// Runs `krs bundle`. Answers the file.
-    pub(crate) fn bundle(&self, name: &str, stream: &str, sequence: u64, source: &Registry) -> Utf8PathBuf {
-        self.bundle_with(name, stream, sequence, source, "ci.key")
-    }
-
-    pub(crate) fn bundle_with(
+    /// Runs `krs bundle` with `more` arguments, signed with the key of [`Self::public_key`] unless they name another one.
+    /// Answers the file.
+    pub(crate) fn bundle(
         &self,
         name: &str,
         stream: &str,
         sequence: u64,
         source: &Registry,
-        key: &str,
-    ) -> Utf8PathBuf {
-        self.run_bundle(name, stream, sequence, source, key, &[])
-    }
-
-    /// As [`Self::bundle`], with more arguments.
-    pub(crate) fn bundle_more(
-        &self,
-        name: &str,
-        stream: &str,
-        sequence: u64,
-        source: &Registry,
-        more: &[&str],
-    ) -> Utf8PathBuf {
-        self.run_bundle(name, stream, sequence, source, "ci.key", more)
-    }
-
-    fn run_bundle(
-        &self,
-        name: &str,
-        stream: &str,
-        sequence: u64,
-        source: &Registry,
-        key: &str,
         more: &[&str],
     ) -> Utf8PathBuf {
         let file = self.path().join(format!("{name}.krs.tar"));
         let (sequence, host) = (sequence.to_string(), source.host().to_string());
         let mut arguments = vec!["bundle", self.checkout.path().as_str(), "-o", file.as_str()];
-        arguments.extend(["--stream", stream, "--sequence", &sequence, "--key", key, "--no-progress"]);
+        arguments.extend(["--stream", stream, "--sequence", &sequence, "--no-progress"]);
+        if !more.contains(&"--key") {
+            arguments.extend(["--key", "ci.key"]);
+        }
         match source.ca_file() {
             Some(ca) => arguments.extend(["--ca-file", ca.as_str()]),
             None => arguments.extend(["--plain-http", &host]),

@@ -89,7 +89,7 @@ fn e9_only_a_copy_job_of_a_set_that_lists_an_image_reads_it() {
     let app = set("e9", "app", host.as_str(), &references, &access);
     let mut ci = Ci::new();
     ci.commit(std::slice::from_ref(&app));
-    let bundle = ci.bundle("e9", "e9", 1, &source);
+    let bundle = ci.bundle("e9", "e9", 1, &source, &[]);
     drop(source);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e9");

@@ -28,7 +28,7 @@ fn e6_only_what_is_new_is_copied_from_a_second_bundle() {
     let mut ci = Ci::new();
     let before = set("e6", "app", &host, &references[..2], &access);
     ci.commit(std::slice::from_ref(&before));
-    let first = ci.bundle("e6-1", "e6", 1, &source);
+    let first = ci.bundle("e6-1", "e6", 1, &source, &[]);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e6");
     apply(&before);
@@ -49,7 +49,7 @@ fn e6_only_what_is_new_is_copied_from_a_second_bundle() {
     assert!(condition(&waiting, "Stalled").is_none());
 
     ci.commit(std::slice::from_ref(&after));
-    site.insert(&ci.bundle("e6-2", "e6", 2, &source));
+    site.insert(&ci.bundle("e6-2", "e6", 2, &source, &[]));
     let done = wait_ready("e6", "app");
     assert_eq!(done["status"]["bundle"]["sequence"], 2);
     assert!(done["metadata"]["generation"].as_i64() > ready["metadata"]["generation"].as_i64());
@@ -95,7 +95,7 @@ fn t163_t184_an_upgrade_from_0_1_with_a_nodes_drop_folder_continues_with_its_bun
     let app = set("upgrade", "app", edges().open.host().as_str(), &references, &access);
     let mut ci = Ci::new();
     ci.commit(std::slice::from_ref(&app));
-    let bundle = ci.bundle("upgrade", "upgrade", 1, &source);
+    let bundle = ci.bundle("upgrade", "upgrade", 1, &source, &[]);
     let folder = tempfile::tempdir().unwrap();
     let before = chart_with_the_drop_folder_of_0_1(folder.path());
     let keys = ci.public_key();
@@ -132,7 +132,7 @@ fn e6_t36_a_drive_comes_late_is_pulled_and_put_back() {
     let mut ci = Ci::new();
     let late = set("e6-late", "app", &host, &references, &access);
     ci.commit(std::slice::from_ref(&late));
-    let bundle = ci.bundle("e6-late", "e6-late", 1, &source);
+    let bundle = ci.bundle("e6-late", "e6-late", 1, &source, &[]);
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e6-late");
     apply(&set("e6-late", "app", &host, &references[..1], &access));
