@@ -10,8 +10,12 @@
 //! * [`encoder`]: the encoders of other programs, bit for bit.
 //! * [`corrections`]: streams of other encoders, as differences from these.
 //! * [`recipe`]: how a layer is compressed, found and used.
+//! * [`patch`]: uncompressed layers from other layers, and the encoding of what that needs.
+//! * [`diff`]: patches, made from layers.
 
 pub mod corrections;
 pub mod deflate;
+pub mod diff;
 pub mod encoder;
+pub mod patch;
 pub mod recipe;

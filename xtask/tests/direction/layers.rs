@@ -63,6 +63,8 @@ const CRATES: &[Crate] = &[
             ("encoder", &["deflate"]),
             ("corrections", &["deflate", "encoder"]),
             ("recipe", &["deflate", "encoder", "corrections"]),
+            ("patch", &[]),
+            ("diff", &["patch"]),
         ],
     },
     Crate {

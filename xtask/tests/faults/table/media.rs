@@ -183,4 +183,29 @@ pub(super) const MEDIA: &[Fault] = &[
         "a damaged bundle is signed, so that the signature seems to vouch for it",
         "`krs sign` verifies first and refuses with exit code 4; nothing is written",
     ),
+    (
+        302,
+        "a patch that makes more than it declares: operations, steps, frames and streams that continue",
+        "refused at the operation, before a byte more than the declared length of the layer is written",
+    ),
+    (
+        303,
+        "a patch with ranges outside of its base layers, or of the range of a difference",
+        "refused; target and byte are named",
+    ),
+    (
+        304,
+        "a patch whose windows or frames need more memory than its directory declares, or than the reader grants",
+        "refused before the memory is used",
+    ),
+    (
+        305,
+        "a patch that is cut, continued or damaged",
+        "refused, or a layer of the declared length whose digest differs",
+    ),
+    (
+        306,
+        "a base layer of a patch that is missing, or of another length",
+        "refused before a byte is written; it is named",
+    ),
 ];
