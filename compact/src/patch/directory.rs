@@ -2,15 +2,10 @@
 //! The directory of a patch: what it makes, from what, and where its streams are.
 
 use super::error::PatchError;
+use super::format::{MAGIC, STREAMS, Stream, VERSION};
 use super::read_at::ReadAt;
-use super::streams::{MIN_WINDOW_LOG, STREAMS, Stream};
+use super::streams::MIN_WINDOW_LOG;
 use super::varint;
-
-/// The first bytes of a patch.
-pub(super) const MAGIC: [u8; 8] = *b"krspatch";
-
-/// The version of the format.
-pub(super) const VERSION: u8 = 1;
 
 /// Magic, version, and the length of the directory.
 pub(super) const PREAMBLE: usize = MAGIC.len() + 1 + 4;
@@ -220,6 +215,8 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn directory() -> Directory {

@@ -6,14 +6,8 @@ use std::io::Read;
 use std::ops::Range;
 
 use super::error::Problem;
-use super::streams::Stream;
+use super::format::{BLOCK, Block, Stream};
 use super::varint;
-
-/// The bytes of a block of a tar stream.
-pub(crate) const BLOCK: usize = 512;
-
-/// One block.
-pub(crate) type Block = [u8; BLOCK];
 
 /// The field of the checksum in a tar header (POSIX.1-1988, ustar).
 const CHECKSUM: Range<usize> = 148..156;
@@ -146,6 +140,8 @@ impl RecentEdits {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use proptest::prelude::*;
 
     use super::*;

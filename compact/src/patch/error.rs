@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::streams::Stream;
+use super::format::Stream;
 use super::varint::VarintError;
 
 /// Why a patch is refused, or a target was not made.
@@ -13,7 +13,7 @@ pub enum PatchError {
     #[error("not a patch: it does not begin with `krspatch`")]
     Magic,
     /// Made by a later version.
-    #[error("patch of format version {0}; expected {expected}", expected = super::directory::VERSION)]
+    #[error("patch of format version {0}; expected {expected}", expected = super::format::VERSION)]
     Version(u8),
     /// The directory contradicts itself, the length of the patch, or a bound.
     #[error("invalid directory of the patch: {0}")]
@@ -171,7 +171,7 @@ pub enum Problem {
         length: u64,
     },
     /// Edits of a header that are not within it.
-    #[error("edits of a header outside of its {} bytes", super::edits::BLOCK)]
+    #[error("edits of a header outside of its {} bytes", super::format::BLOCK)]
     Edits,
     /// Edits that are used again, and are none of the last.
     #[error("edits that are {0} back are not kept")]

@@ -74,6 +74,7 @@
 mod directory;
 mod edits;
 mod error;
+mod format;
 mod operation;
 mod read_at;
 mod rebuild;
@@ -82,13 +83,14 @@ mod varint;
 
 pub use directory::{Directory, MAX_WINDOW_LOG, Section, Target};
 pub use error::{PatchError, Problem};
+pub use format::{STREAMS, Stream};
 pub use read_at::{FileBytes, RangeReader, ReadAt};
 pub use rebuild::{Limits, Patch, Rebuild};
-pub use streams::{STREAMS, Stream};
 pub use varint::VarintError;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use edits::{BLOCK, Block, Edits, RecentEdits};
+pub(crate) use edits::{Edits, RecentEdits};
+pub(crate) use format::{BLOCK, Block};
 pub(crate) use operation::{Cursors, Operation, Place, Step};

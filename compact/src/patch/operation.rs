@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use super::error::Problem;
-use super::streams::Stream;
+use super::format::{BLOCK, Stream};
 use super::varint;
 
 /// A range of a source.
@@ -88,7 +88,7 @@ impl Operation {
             Self::Copy(place, length) => Some((place, length)),
             Self::Frame { place, prefix, .. } => Some((place, prefix)),
             Self::Difference { place, range, .. } => Some((place, range)),
-            Self::Header(place) | Self::HeaderAgain(place, _) => Some((place, super::edits::BLOCK as u64)),
+            Self::Header(place) | Self::HeaderAgain(place, _) => Some((place, BLOCK as u64)),
             Self::New(_) | Self::Block | Self::Zeros(_) => None,
         }
     }
@@ -119,7 +119,7 @@ impl Operation {
             | Self::Zeros(length)
             | Self::Frame { length, .. }
             | Self::Difference { length, .. } => length,
-            Self::Header(_) | Self::HeaderAgain(..) | Self::Block => super::edits::BLOCK as u64,
+            Self::Header(_) | Self::HeaderAgain(..) | Self::Block => BLOCK as u64,
         }
     }
 

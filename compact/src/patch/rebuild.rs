@@ -4,11 +4,12 @@
 use std::io::{BufReader, Read, Write};
 
 use super::directory::Directory;
-use super::edits::{BLOCK, Block, Edits, RecentEdits};
+use super::edits::{Edits, RecentEdits};
 use super::error::{PatchError, Problem};
+use super::format::{BLOCK, Block, STREAMS, Stream};
 use super::operation::{Cursors, Operation, Place, Step};
 use super::read_at::ReadAt;
-use super::streams::{MIN_WINDOW_LOG, STREAMS, Stream, StreamReader};
+use super::streams::{MIN_WINDOW_LOG, StreamReader};
 
 /// What a reader grants a patch.
 #[derive(Debug, Clone, Copy)]

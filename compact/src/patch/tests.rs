@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Patches that are not made by us.
 
+#![allow(clippy::unwrap_used)]
+
 use super::edits::Edits;
 use super::operation::{Cursors, Operation, Place, Step};
 use super::*;
@@ -21,7 +23,7 @@ struct Crafted {
 
 impl Crafted {
     fn new(length: u64, operations: &[Operation]) -> Self {
-        let base = (0..4096_u32).map(|i| (i * i >> 5) as u8).collect();
+        let base = (0..4096_u32).map(|i| ((i * i) >> 5) as u8).collect();
         let mut crafted = Self {
             bases: vec![base],
             length,

@@ -52,6 +52,8 @@ pub(crate) fn read_signed(from: &mut impl Read) -> Result<i64, VarintError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use proptest::prelude::*;
 
     use super::*;
