@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::json::{self, JsonError};
 
 /// The highest version that this code reads, and the highest that it writes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// The lowest version, which krs 0.1 reads and writes.
 pub const FIRST_VERSION: u32 = 1;
 

@@ -22,6 +22,7 @@ pub use format::error::ManifestError;
 pub use format::freshness::{Freshness, HighWaterMark, RollbackError, follows, has_expired, is_clock_behind};
 pub use format::layout::{self, Layout};
 pub use format::manifest::{BundleManifest, MAX_SET, MAX_SETS};
+pub use format::patch::{BundlePatch, MAX_PLAIN, PATCH_MEDIA_TYPE, PatchBase, PatchedLayer};
 pub use format::stream::StreamName;
 pub use format::volumes::{MAX_VOLUMES, Volume, VolumeList, archive_of, list_path, volume_of};
 pub use read::find::{Form, FoundBundle, FoundBundles, find_bundles};

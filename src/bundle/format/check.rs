@@ -87,12 +87,7 @@ pub(super) fn missing(
             return bad(format!("image {} is both missing and listed, or occurs twice", missing.reference));
         }
     }
-    let Some(base) = base else {
-        return match images.iter().find(|image| image.partial) {
-            Some(image) => bad(format!("image {} is partial, but there is no base", image.reference)),
-            None => Ok(()),
-        };
-    };
+    let Some(base) = base else { return Ok(()) };
     if base.layers.is_empty() || base.sources.is_empty() || base.sources.len() > MAX_SOURCES {
         return bad("its base has no layers, no sources or too many".to_owned());
     }
@@ -112,4 +107,14 @@ pub(super) fn missing(
         layer.repositories.iter().try_for_each(|name| plain("a repository of the base", name))?;
     }
     Ok(())
+}
+
+/// Checks that an image is partial only if a layer can come from elsewhere.
+pub(super) fn partial(images: &[BundleImage], has_other_layers: bool) -> Result<(), ManifestError> {
+    match images.iter().find(|image| image.partial && !has_other_layers) {
+        Some(BundleImage { reference, .. }) => Err(ManifestError::Inconsistent(format!(
+            "image {reference} is partial, but there is neither a base nor a patch"
+        ))),
+        None => Ok(()),
+    }
 }

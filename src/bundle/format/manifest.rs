@@ -15,6 +15,7 @@ use super::content::{BundleBlob, BundleImage, BundleSet, BundleSource};
 use super::delta::{BundleBase, BundleMissing};
 use super::entries;
 use super::error::ManifestError;
+use super::patch::{self, BundlePatch};
 use super::stream::StreamName;
 use crate::format::{self, LaterField};
 use crate::json::{self, JsonError};
@@ -53,6 +54,10 @@ pub struct BundleManifest {
     /// The time after which the bundle must not be imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
+    /// Blobs of the archive from which layers are made that are not in it; a patch reads only layers of earlier ones. Since
+    /// format version 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<BundlePatch>,
     /// Platforms of the images whose sets name none, sorted; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
@@ -98,13 +103,22 @@ impl BundleManifest {
 
     /// The fields in use that came with a later version than the first.
     pub fn later_fields(&self) -> Vec<LaterField> {
+        let patches = (!self.patches.is_empty()).then(|| LaterField {
+            version: 3,
+            name: "patches",
+            owner: "the bundle".to_owned(),
+        });
+        self.informative_fields().chain(patches).collect()
+    }
+
+    /// Those of them without which the bundle has the same effect at a site.
+    fn informative_fields(&self) -> impl Iterator<Item = LaterField> {
         let incomplete = self.images.iter().filter(|image| image.missing_referrers > 0);
-        let field = |image: &BundleImage| LaterField {
+        incomplete.map(|image| LaterField {
             version: 2,
             name: "missingReferrers",
             owner: format!("image {}", image.reference),
-        };
-        incomplete.map(field).collect()
+        })
     }
 
     /// The lowest version that can express this manifest.
@@ -113,9 +127,9 @@ impl BundleManifest {
     }
 
     /// Removes the fields that came with a later version than `highest`, and returns them. Their information is lost, but the
-    /// content of the bundle and its effect at a site stay the same.
+    /// content of the bundle and its effect at a site stay the same. So patches stay: without them there would be no layers.
     pub fn restrict_to(&mut self, highest: u32) -> Vec<LaterField> {
-        let removed = self.later_fields().into_iter().filter(|field| field.version > highest).collect();
+        let removed = self.informative_fields().filter(|field| field.version > highest).collect();
         if highest < 2 {
             self.images.iter_mut().for_each(|image| image.missing_referrers = 0);
         }
@@ -183,6 +197,8 @@ impl BundleManifest {
         }
         check::blobs(&self.blobs)?;
         check::images(&self.images)?;
-        check::missing(&self.images, &self.missing, self.base.as_ref(), &self.blobs)
+        patch::check(&self.patches, self.base.as_ref(), &self.blobs)?;
+        check::missing(&self.images, &self.missing, self.base.as_ref(), &self.blobs)?;
+        check::partial(&self.images, self.base.is_some() || !self.patches.is_empty())
     }
 }

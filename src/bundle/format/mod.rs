@@ -10,5 +10,6 @@ pub(super) mod error;
 pub(super) mod freshness;
 pub mod layout;
 pub(super) mod manifest;
+pub(super) mod patch;
 pub(super) mod stream;
 pub(super) mod volumes;

@@ -40,7 +40,7 @@ pub struct BundledImages {
 
 impl Bundle {
     /// Reads and checks all indexes and manifests. After that, every manifest is known to be acceptable, every blob that one
-    /// names is in the archive or (only layers) in the base, with that size, and every blob belongs to an image.
+    /// names is in the archive or (only layers) in the base or made by a patch, with that size, and every blob belongs to an image.
     ///
     /// # Errors
     /// [`BundleError::Image`], [`BundleError::BlobMissing`], [`BundleError::Stray`], [`BundleError::Partial`], and those of [`Bundle::read`].
@@ -64,8 +64,14 @@ impl Bundle {
             }
             images.push(BundledImage { index, root, closure, referrers });
         }
+        for patch in &self.manifest().patches {
+            used.extend(patch.bases.iter().map(|base| base.digest));
+            used.insert(patch.digest);
+            used.extend(patch.layers.iter().map(|layer| layer.recipe));
+        }
         let base = self.manifest().base.iter().flat_map(|base| &base.layers).map(|layer| layer.digest);
-        let listed = self.manifest().blobs.iter().map(|blob| blob.digest).chain(base);
+        let made = self.manifest().patches.iter().flat_map(|patch| &patch.layers).map(|layer| layer.digest);
+        let listed = self.manifest().blobs.iter().map(|blob| blob.digest).chain(base).chain(made);
         if let Some(digest) = listed.into_iter().find(|digest| !used.contains(digest)) {
             return Err(BundleError::Stray { path: self.path().to_owned(), digest });
         }
@@ -130,10 +136,14 @@ impl Bundle {
         let closure = manifests.closure_by(root, choice).map_err(refuse)?;
         for descriptor in closure.manifests.iter().chain(&closure.blobs) {
             let held = self.blob(&descriptor.digest).map(|blob| blob.size);
-            // Only layers may be in the base: skopeo reads configs, and manifests tell what the rest is.
-            let layer = || closure.is_layer(&descriptor.digest);
-            let in_base = || self.base_layer(&descriptor.digest).filter(|_| layer()).map(|base| base.size);
-            if held.or_else(in_base) != Some(descriptor.size) {
+            // Only layers may come from elsewhere: skopeo reads configs, and manifests tell what the rest is.
+            let elsewhere = || {
+                let in_base = self.base_layer(&descriptor.digest).map(|base| base.size);
+                let size =
+                    in_base.or_else(|| self.patched_layer(&descriptor.digest).map(|(_, layer)| layer.size));
+                size.filter(|_| closure.is_layer(&descriptor.digest))
+            };
+            if held.or_else(elsewhere) != Some(descriptor.size) {
                 return Err(self.blob_missing(image, descriptor.digest, descriptor.size));
             }
             used.insert(descriptor.digest);

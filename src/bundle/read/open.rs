@@ -29,6 +29,7 @@ use crate::bundle::format::delta::BaseLayer;
 use crate::bundle::format::freshness::{self, Freshness};
 use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
 use crate::bundle::format::manifest::BundleManifest;
+use crate::bundle::format::patch::PatchedLayer;
 use crate::bundle::format::volumes::VolumeList;
 use crate::bundle::sign::{KeyId, SIGNATURES_SIZE, SignError, Signatures, Trust};
 use crate::oci::digest::{ContentMismatch, Digest, VerifyReader};
@@ -60,6 +61,8 @@ pub struct Bundle {
     identity: Digest,
     layout: Layout,
     blob_indexes: HashMap<Digest, usize>,
+    /// The patch that makes each layer, and the layer's index in it.
+    patched_layers: HashMap<Digest, (usize, usize)>,
     signatures: Signatures,
     signers: BTreeSet<KeyId>,
     sets: Vec<CheckedSet>,
@@ -157,6 +160,11 @@ impl Bundle {
         }
         let sets = reader.sets(&manifest, &layout)?;
         let blob_indexes = manifest.blobs.iter().enumerate().map(|(n, blob)| (blob.digest, n)).collect();
+        let patches = manifest.patches.iter().enumerate();
+        let patched_layers = patches.flat_map(|(patch, made)| {
+            made.layers.iter().enumerate().map(move |(index, layer)| (layer.digest, (patch, index)))
+        });
+        let patched_layers = patched_layers.collect();
         let manifest_digest = Digest::of(&encoded);
         let Reader { files, path, volumes, list_path, volume_size, .. } = reader;
         Ok(Self {
@@ -170,6 +178,7 @@ impl Bundle {
             identity,
             layout,
             blob_indexes,
+            patched_layers,
             signatures,
             signers,
             sets,
@@ -259,6 +268,12 @@ impl Bundle {
         let layers = &self.manifest.base.as_ref()?.layers;
         let index = layers.binary_search_by_key(digest, |layer| layer.digest).ok()?;
         layers.get(index)
+    }
+
+    /// A layer that the bundle does not contain and a patch makes, and the index of this patch.
+    pub fn patched_layer(&self, digest: &Digest) -> Option<(usize, &PatchedLayer)> {
+        let (patch, layer) = *self.patched_layers.get(digest)?;
+        Some((patch, self.manifest.patches.get(patch)?.layers.get(layer)?))
     }
 
     /// Reads a part of a blob's content. Returns 0 at its end. Does not check the digest: the caller must.

@@ -35,6 +35,7 @@ pub(crate) fn example() -> BundleManifest {
         }],
         missing: vec![],
         not_after: None,
+        patches: vec![],
         platforms: vec![],
         sequence: 118,
         sets: vec![BundleSet { digest: set, file: "eis.yaml".into(), path: layout::set_path(0), size: 3 }],
