@@ -18,6 +18,10 @@ pub enum Activity {
     Pull,
     /// Reading a bundle and hashing it; counted in bytes.
     Verify,
+    /// Making patches of layers; counted in bytes of these.
+    Compact,
+    /// Layers of patches; counted in bytes without compression.
+    Rebuild,
     /// Blobs from a bundle to a registry; counted in bytes.
     Push,
     /// A bundle to a drive; counted in bytes.

@@ -20,7 +20,7 @@ use crate::progress::{Activity, Progress};
 use crate::registry::{BlobSink, Client, ForeignLayers, RegistryError};
 use crate::sync::plan::{Fetch, Plan};
 use crate::sync::resolve::{ImageError, ImageErrors, Origin, ReferrerErrors, ReferrerFailure};
-use crate::sync::source::{ReadError, copy_blob};
+use crate::sync::source::{ReadError, copy_blob, copy_file};
 
 /// The fewest bytes of a blob between two entries in the journal.
 const JOURNAL_STEP: u64 = 1 << 20;
@@ -204,7 +204,7 @@ impl Run {
         // One task for each blob, so that all cores hash and write.
         let tasks = fetches.into_iter().map(|fetch| {
             let (run, blob, origins) = (Arc::clone(self), fetch.blob, plan.origins(fetch));
-            let (known, urls) = (fetch.known.clone(), fetch.urls.clone());
+            let (known, file, urls) = (fetch.known.clone(), fetch.file.clone(), fetch.urls.clone());
             let source = fetch.source.and_then(|index| plan.sources.get(index));
             let source = source.map(|share| Arc::clone(&share.source));
             let name = plan.images(fetch).next().map(ToString::to_string).unwrap_or_default();
@@ -213,9 +213,10 @@ impl Run {
                     return Ok(());
                 }
                 run.progress.blob_begin(Activity::Pull, &blob.digest, blob.size, &name);
-                let result = match known {
-                    Some(bytes) => run.write_known(&blob, &bytes),
-                    None => run.obtain(blob, source, &origins, &urls).await,
+                let result = match (known, file) {
+                    (Some(bytes), _) => run.write_known(&blob, &bytes),
+                    (None, Some(file)) => run.copy_file(blob, file).await,
+                    (None, None) => run.obtain(blob, source, &origins, &urls).await,
                 };
                 run.progress.blob_end(&blob.digest);
                 let is_stopped = matches!(result, Err(ReadError::Registry(RegistryError::Sink { .. })));
@@ -251,6 +252,19 @@ impl Run {
         self.writer.write_at(blob, 0, bytes).map_err(sink_error)?;
         self.writer.record(&blob.digest, blob.size);
         Ok(())
+    }
+
+    /// Copies a blob out of a file, and compares it with its digest.
+    async fn copy_file(self: &Arc<Self>, blob: BundleBlob, path: Utf8PathBuf) -> Result<(), ReadError> {
+        let run = Arc::clone(self);
+        let digest = blob.digest;
+        let copied = tokio::task::spawn_blocking(move || {
+            let mut sink = ArchiveSink::new(&run, blob, 0);
+            let copied = copy_file(&path, &digest, blob.size, &mut sink);
+            run.writer.record(&digest, if copied.is_ok() { blob.size } else { 0 });
+            copied
+        });
+        copied.await.map_err(|e| RegistryError::Sink { digest, source: io::Error::other(e) })?
     }
 
     /// Obtains one blob: from what an interrupted run left, from its local source, from an earlier bundle, or else from the

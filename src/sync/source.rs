@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use camino::Utf8Path;
 use thiserror::Error;
 
 use crate::error::{Classify, ErrorKind};
@@ -218,4 +219,37 @@ pub(in crate::sync) fn copy_blob(
             }
         }
     }
+}
+
+/// Copies a blob out of a file, and compares it with its digest. Blocking.
+///
+/// # Errors
+/// [`ReadError::Registry`] with [`RegistryError::Sink`] where `sink` fails, else [`ReadError::Local`].
+pub(in crate::sync) fn copy_file(
+    path: &Utf8Path,
+    digest: &Digest,
+    size: u64,
+    sink: &mut dyn BlobSink,
+) -> Result<(), ReadError> {
+    let (location, name) = (path.to_string(), digest.to_string());
+    let failed = |source| LocalError::Read { location: location.clone(), name: name.clone(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut buf = vec![0; CHUNK];
+    let mut hasher = Hasher::new();
+    loop {
+        let read = crate::files::read_at(&file, &mut buf, hasher.bytes()).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        let offset = hasher.bytes();
+        hasher.update(&buf[..read]);
+        // More than there should be is refused below.
+        if hasher.bytes() > size {
+            break;
+        }
+        let written = sink.write_at(offset, &buf[..read]);
+        written.map_err(|source| RegistryError::Sink { digest: *digest, source })?;
+    }
+    let checked = digest::check(hasher, *digest, size);
+    Ok(checked.map_err(|source| LocalError::content(path.to_string(), digest, source))?)
 }

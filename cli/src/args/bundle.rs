@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use camino::Utf8PathBuf;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use krs_core::bundle::StreamName;
 use krs_core::local::Location;
 use krs_core::oci::platform::Platform;
@@ -15,6 +15,7 @@ Examples:
   krs bundle sites/berlin --stream berlin --key krs.key -o /media/usb/berlin.krs.tar
   kustomize build overlays/prod | krs bundle - -o prod.krs.tar
   krs bundle . --against berlin.receipt.json -o delta.krs.tar
+  krs bundle . --against berlin.receipt.json --compact -o patches.krs.tar
   krs bundle . --from docker-archive:app.tar -o prod.krs.tar
   krs bundle . --from docker-daemon: -o prod.krs.tar
   krs bundle . --volume-size 3900MiB -o /media/usb/prod.krs.tar
@@ -47,6 +48,25 @@ pub(crate) struct BundleArgs {
     /// Read blobs from this earlier bundle instead of fetching them; may be repeated
     #[arg(long, value_name = "BUNDLE", env = "KRS_REUSE", help_heading = "Bundle")]
     pub(crate) reuse: Vec<Utf8PathBuf>,
+    /// Put patches in place of layers: only what differs from the layers that the site has (--against) travels, and what
+    /// several layers share travels once. Sites restore every layer bit for bit, in scratch space. `fast` takes seconds,
+    /// `small` looks for the smaller of two patches for each file, `max` has a longer window for first bundles
+    #[arg(
+        long,
+        value_enum,
+        value_name = "fast|small|max",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "small",
+        hide_possible_values = true,
+        env = "KRS_COMPACT",
+        help_heading = "Bundle"
+    )]
+    pub(crate) compact: Option<CompactMode>,
+    /// Remember in this folder how layers are compressed, so that the next bundle with --compact looks only at new
+    /// layers [default: krs-recipes beside the archive]
+    #[arg(long, value_name = "DIR", env = "KRS_RECIPES", help_heading = "Bundle")]
+    pub(crate) recipes: Option<Utf8PathBuf>,
     /// Download a layer that lies outside of its registry (`urls`) from this host also where its address is private, or
     /// cannot be checked behind a proxy; may be repeated. Public addresses need no entry
     #[arg(
@@ -77,6 +97,14 @@ pub(crate) struct BundleArgs {
     pub(crate) key: Option<Utf8PathBuf>,
     #[command(flatten, next_help_heading = "Signing")]
     pub(crate) passphrase: PassphraseFile,
+}
+
+/// How much time patches may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompactMode {
+    Fast,
+    Small,
+    Max,
 }
 
 /// Show what `krs bundle` would write: images, sizes, what is shared, what the site has

@@ -130,6 +130,9 @@ pub(crate) struct PushArgs {
         env = "KRS_PUSH_REFERRERS"
     )]
     pub(crate) referrers: PushReferrers,
+    /// Folder for layers that are made of patches, until they are pushed [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR", env = "KRS_SCRATCH")]
+    pub(crate) scratch: Option<Utf8PathBuf>,
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
     /// Push a bundle that is older than one of its stream that was pushed there before

@@ -2,9 +2,11 @@
 //! What `--against` names: bundles, receipts, and what the catalog knows. It decides what a delta leaves out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
+use krs_core::bundle::Bundle;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{Reference, RegistryHost};
 use krs_core::set::{LoadedSet, MergedImage, MergedImages};
@@ -29,6 +31,8 @@ pub(super) struct Against {
     bases: Vec<Base>,
     sites: BTreeMap<SiteName, Site>,
     images: ImageLayers,
+    /// The bundles themselves.
+    pub(super) bundles: Vec<Arc<Bundle>>,
     /// Bundles whose sequences count.
     pub(super) earlier: Vec<Earlier>,
 }
@@ -68,6 +72,7 @@ impl Against {
                 let base = Base::of_bundle(&bundle, &bundle.images()?).map_err(PlanError::from)?;
                 against.earlier.push(Earlier::base(&bundle));
                 against.bases.push(base);
+                against.bundles.push(Arc::new(bundle));
             } else {
                 for receipt in receipts::read(value, &keys)? {
                     let remarks = receipt.remarks(&keys, Timestamp::now());

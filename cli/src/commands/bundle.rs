@@ -6,6 +6,7 @@ use krs_core::bundle::{Bundle, Policy, sign_list};
 use krs_core::error::{Cause, ErrorKind, by_cause, list};
 use krs_core::set::{self, LoadedSets, SetErrors, Settings, Warning};
 use krs_core::sync::catalog::check_appendable;
+use krs_core::sync::compact::{CompactOptions, Mode, RecipeCache, remove_work};
 use krs_core::sync::plan::Plan;
 use krs_core::sync::pull::PullOptions;
 use krs_core::sync::resolve::{MissingImage, Resolved, reasons};
@@ -14,7 +15,7 @@ use super::bundle_run::Run;
 use super::runtime::runtime;
 use super::settings::effective;
 use super::{catalog, files, keys, output, policy, signals};
-use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
+use crate::args::{BundleArgs, CompactMode, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::report::{BundleReport, Done, Facts, Forecast, SignatureFacts, count};
@@ -92,12 +93,13 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     };
     let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;
     is_as_required(args, settings, &run.loaded)?;
+    let compact = args.compact.map(|mode| compact_options(mode, args, file, &options, &run));
     run.know(&options.reuse, Some(file));
     let began = Instant::now();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         tokio::select! {
-            done = run.write(file, &options, key.as_ref()) => Ok(done),
+            done = run.write(file, &options, key.as_ref(), compact.as_ref()) => Ok(done),
             signal = signals::interrupted() => Err(signal),
         }
     });
@@ -116,6 +118,12 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     run.remark_sequence(&plan, console)?;
     run.remark_names(&resolved, console);
     run.remark_sources(&resolved, &plan, console);
+    run.remark_compact(console);
+    if let Some(compact) = &compact
+        && let Err(error) = remove_work(&compact.folder)
+    {
+        console.warning(&format!("{} cannot be removed: {error}", compact.folder));
+    }
     if let Some(key) = &key {
         sign_list(file, key)?;
     }
@@ -143,6 +151,28 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
     incomplete(&resolved)
+}
+
+/// How patches are made: beside the archive, where there is space for it.
+fn compact_options(
+    mode: CompactMode,
+    args: &BundleArgs,
+    file: &Utf8Path,
+    options: &PullOptions,
+    run: &Run,
+) -> CompactOptions {
+    let beside = file.parent().unwrap_or(Utf8Path::new("")).join("krs-recipes");
+    CompactOptions {
+        mode: match mode {
+            CompactMode::Fast => Mode::Fast,
+            CompactMode::Small => Mode::Small,
+            CompactMode::Max => Mode::Max,
+        },
+        folder: format!("{file}.compact").into(),
+        recipes: Some(RecipeCache::new(args.recipes.clone().unwrap_or(beside))),
+        jobs: options.jobs,
+        bundles: options.reuse.iter().chain(&run.against.bundles).cloned().collect(),
+    }
 }
 
 /// Whether what is read is what a commit holds, where that is required.

@@ -16,6 +16,7 @@ use krs_core::oci::reference::{Destination, Reference, RegistryHost};
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
 use krs_core::set::{self, CheckedSet, LoadedSets, MergedImages, SetErrors, Settings, Warning};
+use krs_core::sync::compact::{CompactOptions, LayerOutcome, compact};
 use krs_core::sync::plan::{Base, Plan, PlanError, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, PullOptions, PullReport, pull};
 use krs_core::sync::resolve::{Referrers, ResolveOptions, Resolved, resolve_most};
@@ -55,6 +56,8 @@ pub(super) struct Run {
     pub(super) earlier: Vec<Earlier>,
     /// What was asked for.
     pub(super) requested: String,
+    /// What became of layers that may travel as patches, and what a person should know of it.
+    pub(super) compacted: Option<(Vec<LayerOutcome>, Vec<String>)>,
     /// What comes from `krs.yaml`.
     pub(super) settings: Option<SettingsFacts>,
 }
@@ -109,6 +112,7 @@ impl Run {
             base_remarks: Vec::new(),
             earlier: Vec::new(),
             requested,
+            compacted: None,
             settings: settings.map(|settings| SettingsFacts::new(settings, effective.from_file)),
         })
     }
@@ -205,10 +209,14 @@ impl Run {
         file: &Utf8Path,
         options: &PullOptions,
         key: Option<&SecretKey>,
+        compact: Option<&CompactOptions>,
     ) -> Result<(Resolved, Plan, PullReport), Failure> {
         let (mut resolved, mut plan) = self.plan().await?;
         sequence::refuse(&plan, &self.earlier)?;
         loop {
+            if let Some(compact) = compact {
+                plan = self.compact(plan, &resolved, compact).await?;
+            }
             let signatures = sign(&plan, key)?;
             let pulled = pull(&self.client, &plan, signatures, file, options.clone(), &self.progress).await;
             match pulled {
@@ -233,6 +241,31 @@ impl Run {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+impl Run {
+    /// Puts patches in place of layers.
+    async fn compact(
+        &mut self,
+        plan: Plan,
+        resolved: &Resolved,
+        options: &CompactOptions,
+    ) -> Result<Plan, Failure> {
+        let sets = self.loaded.sets.iter().map(|loaded| &loaded.set).collect::<Vec<_>>();
+        let made =
+            compact(&self.client, plan, (resolved, &sets), &self.options, options, &self.progress).await?;
+        self.against.check_format(&made.plan)?;
+        self.compacted = Some((made.layers, made.remarks));
+        Ok(made.plan)
+    }
+
+    /// Says which layers of the sites could not be used, and puts it among the warnings of the report.
+    pub(super) fn remark_compact(&mut self, console: &Console) {
+        for remark in self.compacted.iter().flat_map(|(_, remarks)| remarks) {
+            console.warning(remark);
+            self.loaded.warnings.push(Warning::new("--compact", 0, remark));
         }
     }
 }

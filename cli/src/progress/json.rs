@@ -43,6 +43,8 @@ fn write_state(activity: Activity, done: u64, total: u64) {
         Activity::Verify => "verify",
         Activity::Push => "push",
         Activity::Copy => "copy",
+        Activity::Compact => "compact",
+        Activity::Rebuild => "rebuild",
         Activity::ReadBack => "readBack",
     };
     write(&Event {

@@ -31,6 +31,8 @@ const fn name(activity: Activity) -> &'static str {
         Activity::Verify => "Verifying",
         Activity::Push => "Pushing",
         Activity::Copy => "Copying",
+        Activity::Compact => "Compacting",
+        Activity::Rebuild => "Rebuilding",
         Activity::ReadBack => "Reading back",
     }
 }

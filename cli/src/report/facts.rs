@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a report says of a bundle.
 
+use std::collections::HashSet;
+
 use camino::Utf8Path;
 use jiff::Timestamp;
 use krs_core::bundle::sign::KeyId;
@@ -45,6 +47,9 @@ pub(crate) struct Facts {
     /// What a delta assumes at the site.
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<Base>,
+    /// Layers that a site makes of patches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patched: Option<Patched>,
     /// Signatures, SBOMs and attestations of its images that could not be fetched.
     #[serde(skip_serializing_if = "is_zero")]
     missing_referrers: u64,
@@ -74,6 +79,33 @@ impl From<&BundleBase> for Base {
     fn from(base: &BundleBase) -> Self {
         let bytes = base.layers.iter().map(|layer| layer.size).sum();
         Self { layers: base.layers.len(), bytes, sources: base.sources.clone() }
+    }
+}
+
+/// Patches in place of layers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Patched {
+    layers: usize,
+    /// Of these layers.
+    bytes: u64,
+    patches: usize,
+    /// Of the patches and recipes.
+    patch_bytes: u64,
+}
+
+impl Patched {
+    fn of(manifest: &BundleManifest) -> Option<Self> {
+        let layers = manifest.patches.iter().flat_map(|patch| &patch.layers);
+        let recipes = layers.clone().map(|layer| layer.recipe);
+        let own = manifest.patches.iter().map(|patch| patch.digest).chain(recipes).collect::<HashSet<_>>();
+        let blobs = manifest.blobs.iter().filter(|blob| own.contains(&blob.digest));
+        (!manifest.patches.is_empty()).then(|| Self {
+            layers: layers.clone().count(),
+            bytes: layers.map(|layer| layer.size).sum(),
+            patches: manifest.patches.len(),
+            patch_bytes: blobs.map(|blob| blob.size).sum(),
+        })
     }
 }
 
@@ -139,6 +171,11 @@ impl Facts {
     ) -> Self {
         let blob_bytes = manifest.blobs.iter().map(|blob| blob.size).sum::<u64>();
         let (commit, base) = (manifest.source.as_ref(), manifest.base.as_ref().map(Base::from));
+        let patched = Patched::of(manifest);
+        // What is in the archive, or would be without a base and without patches.
+        let elsewhere =
+            base.as_ref().map_or(0, |base| base.bytes) + patched.as_ref().map_or(0, |patched| patched.bytes);
+        let own = blob_bytes - patched.as_ref().map_or(0, |patched| patched.patch_bytes);
         Self {
             file: file.map(ToString::to_string),
             size,
@@ -156,8 +193,9 @@ impl Facts {
             set_count: manifest.sets.len(),
             blob_count: manifest.blobs.len(),
             blob_bytes,
-            saved_bytes: unshared.saturating_sub(blob_bytes + base.as_ref().map_or(0, |base| base.bytes)),
+            saved_bytes: unshared.saturating_sub(own + elsewhere),
             base,
+            patched,
             missing_referrers: manifest.images.iter().map(|image| u64::from(image.missing_referrers)).sum(),
             failed_lookups: None,
             missing: manifest.missing.clone(),
@@ -223,6 +261,13 @@ impl Facts {
             let sources = sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join("; ");
             let layers = count(*layers as u64, "layer");
             lines.push(("Base", format!("{layers} ({}) that the site has, by {sources}", size(*bytes))));
+        }
+        if let Some(Patched { layers, bytes, patches, patch_bytes }) = &self.patched {
+            let (layers, bytes) = (count(*layers as u64, "layer"), size(*bytes));
+            let patches = if *patches == 1 { "1 patch".to_owned() } else { format!("{patches} patches") };
+            let text =
+                format!("{layers} ({bytes}), which a site makes of {patches} ({})", size(*patch_bytes));
+            lines.push(("Patched", text));
         }
         let missing = self.missing.iter().map(|m| (m.reference.to_string(), m.reason.clone()));
         for Cause { reason, names } in by_cause(missing) {

@@ -53,7 +53,7 @@ fn a_bundle_is_of_the_lowest_version_and_only_versions_that_are_known_can_be_ask
     let arguments = ["bundle", set, "-o", "env.krs.tar", "--format", "json"];
     let by_variable = site.desk.krs_env(&[("KRS_FORMAT_VERSION", "1")], &arguments).ok().json();
     assert_eq!(by_variable["formatVersion"], 1);
-    for wrong in ["0", "3", "new"] {
+    for wrong in ["0", "4", "new"] {
         site.bundle("no.krs.tar", &["--format-version", wrong]).failed(2, &["--format-version"]);
     }
 }

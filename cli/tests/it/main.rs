@@ -6,6 +6,7 @@
 mod advice;
 mod catalog;
 mod collect;
+mod compact;
 mod copy;
 #[cfg(unix)]
 mod daemon;

@@ -165,6 +165,11 @@ impl Base {
         self.combine(other.sources, other.requires_full_index)
     }
 
+    /// The layers: digest, bytes, and the repositories at the site that are said to have it.
+    pub(in crate::sync) fn layers(&self) -> impl Iterator<Item = (Digest, u64, &BTreeSet<String>)> {
+        self.layers.iter().map(|(digest, (size, repositories))| (*digest, *size, repositories))
+    }
+
     /// Whether there is no source.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use camino::Utf8PathBuf;
 
 use super::error::PlanError;
 use crate::bundle::BundleBlob;
@@ -28,6 +29,8 @@ pub struct Fetch {
     pub urls: Vec<String>,
     /// The local source that it is read from, as its index in [`super::Plan::sources`].
     pub source: Option<usize>,
+    /// A file that has it: it was made for the bundle, or fetched before.
+    pub file: Option<Utf8PathBuf>,
 }
 
 impl Fetch {
@@ -72,6 +75,7 @@ impl Blobs {
                 known: None,
                 urls: Vec::new(),
                 source: None,
+                file: None,
             });
             self.list.len() - 1
         });

@@ -7,6 +7,7 @@ mod blobs;
 mod error;
 mod image_layers;
 mod later;
+mod patched;
 mod sets;
 mod sources;
 
@@ -31,6 +32,7 @@ pub use blobs::Fetch;
 use blobs::{Blobs, Owner, owners};
 pub use error::PlanError;
 pub use image_layers::ImageLayers;
+pub use patched::{PatchBlob, Patches};
 use sets::bundle_sets;
 pub use sources::SourceShare;
 use sources::shares;
@@ -76,6 +78,8 @@ pub struct Plan {
     pub unshared: u64,
     /// Bytes of the layers that are not in the bundle because the sites have them.
     pub left_out: u64,
+    /// Bytes of the layers in whose place the bundle has patches.
+    pub patched: u64,
     /// Fields that [`PlanOptions::format_version`] does not have.
     pub omitted: Vec<LaterField>,
     /// Why the bundle's time is the current time; `None`: it is the time of the commit, or `SOURCE_DATE_EPOCH`.
@@ -98,7 +102,7 @@ pub enum PresentTime {
 impl Plan {
     /// Bytes that are still to be fetched from registries.
     pub fn fetch_size(&self) -> u64 {
-        self.unknown_size(|fetch| fetch.source.is_none())
+        self.unknown_size(|fetch| fetch.source.is_none() && fetch.file.is_none())
     }
 
     /// Bytes that are still to be fetched from registries or read from local sources.
@@ -202,6 +206,7 @@ pub fn plan(
         images: resolved.images.iter().map(|image| bundle_image(image, &left_out)).collect(),
         missing: resolved.missing.iter().map(bundle_missing).collect(),
         not_after: options.not_after,
+        patches: Vec::new(),
         platforms: options.platforms.clone(),
         sequence,
         sets,
@@ -232,6 +237,7 @@ pub fn plan(
         size,
         unshared: resolved.images.iter().flat_map(closures).map(Closure::size).sum(),
         left_out: base.iter().flat_map(|base| &base.layers).map(|layer| layer.size).sum(),
+        patched: 0,
         omitted,
         present_time,
         sources,

@@ -14,6 +14,7 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;
 use crate::progress::{Activity, Progress};
 use crate::registry::{BlobContent, BlobPush, BlobSource, PushOutcome, RegistryError, SourceError};
+use crate::sync::rebuild::RebuiltLayer;
 
 /// Blobs of up to this many bytes count as small requests. Larger ones count as transfers, whose number at the same time is
 /// limited.
@@ -84,7 +85,8 @@ impl Run<'_> {
             Some(layer) if blob.is_none() => self.find_layer(layer, &repositories).await?,
             _ => None,
         };
-        let need = Need { digest, size, blob, repositories, required: true, elsewhere };
+        let rebuilt = self.rebuilt.get(&digest);
+        let need = Need { digest, size, blob, rebuilt, repositories, required: true, elsewhere };
         self.send_blob(&need, to, need.elsewhere.as_ref()).await
     }
 
@@ -102,10 +104,14 @@ impl Run<'_> {
             repository: to.clone(),
             is_started: Once::new(),
         });
-        let content = match (need.blob, from) {
-            (Some(blob), _) => {
-                let (bundle, progress) = (Arc::clone(self.bundle), Arc::clone(&progress));
-                BlobContent::Source(Arc::new(ArchiveSource { bundle, blob, progress }))
+        let place = match (need.blob, &need.rebuilt) {
+            (Some(blob), _) => Some(Place::Archive(Arc::clone(self.bundle), blob)),
+            (None, Some(layer)) => Some(Place::Rebuilt(Arc::clone(layer))),
+            (None, None) => None,
+        };
+        let content = match (place, from) {
+            (Some(place), _) => {
+                BlobContent::Source(Arc::new(LocalContent { place, progress: Arc::clone(&progress) }))
             }
             // Used only if the registry does not mount.
             (None, Some(from)) => {
@@ -163,16 +169,24 @@ impl BlobProgress {
     }
 }
 
-/// Reads a blob of the archive for the registry client, which hashes it while it sends.
-struct ArchiveSource {
-    bundle: Arc<Bundle>,
-    blob: BundleBlob,
+/// Where a blob is that is to be sent.
+enum Place {
+    Archive(Arc<Bundle>, BundleBlob),
+    Rebuilt(Arc<RebuiltLayer>),
+}
+
+/// Reads a blob for the registry client, which hashes it while it sends.
+struct LocalContent {
+    place: Place,
     progress: Arc<BlobProgress>,
 }
 
-impl BlobSource for ArchiveSource {
+impl BlobSource for LocalContent {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.bundle.read_at(&self.blob, offset, buf)?;
+        let read = match &self.place {
+            Place::Archive(bundle, blob) => bundle.read_at(blob, offset, buf)?,
+            Place::Rebuilt(layer) => layer.read_at(offset, buf)?,
+        };
         self.progress.advance(read as u64);
         Ok(read)
     }

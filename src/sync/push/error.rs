@@ -13,6 +13,7 @@ use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{ParseReferenceError, RegistryHost, RepositoryName, Tag};
 use crate::registry::RegistryError;
+use crate::sync::rebuild::RebuildError;
 
 /// Why a target is not complete at the edge.
 #[derive(Debug, Error)]
@@ -179,6 +180,9 @@ pub enum PushError {
         /// The layers, at least one.
         missing: Vec<MissingLayer>,
     },
+    /// Layers that travel as patches cannot be made. Nothing was written.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// Targets that failed, at least one.
     #[error("{}", error::describe(&format!("{} of {total} images failed", .failed.len()), &causes(.failed)))]
     Targets {
@@ -255,6 +259,7 @@ impl Classify for PushError {
             }
             Self::Query(e) => e.kind(),
             Self::Base { .. } => ErrorKind::Incomplete,
+            Self::Rebuild(e) => e.kind(),
             Self::Targets { failed, .. } => error::kind_of_all(failed.iter().map(|(_, error)| error)),
         }
     }
@@ -277,6 +282,7 @@ impl Classify for PushError {
                  a full bundle always works"
                     .to_owned(),
             ),
+            Self::Rebuild(e) => e.help(),
             Self::Targets { failed, .. } => error::help_of_all(failed.iter().map(|(_, error)| error)),
         }
     }

@@ -9,6 +9,7 @@ mod error;
 mod left_behind;
 mod locate;
 mod manifests;
+mod patched;
 mod put;
 mod referrers;
 mod run;
@@ -27,6 +28,7 @@ use crate::bundle::{Bundle, BundledImages};
 use crate::oci::reference::{Destination, RepositoryName, Selector};
 use crate::progress::Progress;
 use crate::registry::Client;
+use crate::sync::rebuild::{RebuiltLayers, Scratch};
 
 use run::{Counts, MAX_QUERIES, Run};
 use tags_before::TagsBefore;
@@ -72,15 +74,18 @@ pub async fn push(
 ) -> Result<PushReport, PushError> {
     let sets = select(bundle, &[])?;
     let mut report = PushReport::default();
+    let rebuilt = RebuiltLayers::new(Scratch::default());
     // One, where the bundle has sets.
     for delivery in deliveries(bundle, &sets, Some(destination))? {
-        report = deliver(client, bundle, images, (&delivery, &[]), options.into(), progress).await?;
+        report =
+            deliver(client, (bundle, images, &rebuilt), (&delivery, &[]), options.into(), progress).await?;
     }
     Ok(report)
 }
 
 /// Pushes the images of one delivery to its destination. `earlier` are the deliveries that were pushed before it: blobs that
-/// they sent to the same registry are mounted from there.
+/// they sent to the same registry are mounted from there. `rebuilt` has the layers that were made of patches, for all deliveries
+/// of the bundle.
 ///
 /// # Expected flow
 /// [`Bundle::open`] and [`Bundle::images`], then [`select`] and [`deliveries`], then this for each delivery, in order.
@@ -88,14 +93,15 @@ pub async fn push(
 /// # Guarantees
 /// - Content that is already present is not sent again, so that a repeated run sends only what is missing.
 /// - A bundle with a base is pushed only if the base's layers are in the registry. This is checked before the first write.
+/// - A layer that travels as a patch is made and verified before the first write, unless the registry has it.
 /// - A manifest is put after everything that it names, and read back. A tag is put last, so that a tag never names an
 ///   incomplete image.
 /// - A failed image does not stop the others, and a failed referrer does not stop its image: it is in
 ///   [`PushReport::referrers`].
 ///
 /// # Errors
-/// [`PushError`]; after [`PushError::Targets`], all other targets are complete at the edge. [`PushError::Base`] means that
-/// nothing was written.
+/// [`PushError`]; after [`PushError::Targets`], all other targets are complete at the edge. [`PushError::Base`] and
+/// [`PushError::Rebuild`] mean that nothing was written.
 ///
 /// # Cancellation
 /// The future may be dropped at any time. What the registry has stored by then stays, without a tag if its image is
@@ -103,8 +109,7 @@ pub async fn push(
 /// cancels the uploads that were under way.
 pub async fn deliver(
     client: &Client,
-    bundle: &Arc<Bundle>,
-    images: &BundledImages,
+    (bundle, images, rebuilt): (&Arc<Bundle>, &BundledImages, &RebuiltLayers),
     (Delivery { destination, targets }, earlier): (&Delivery, &[Delivery]),
     PushOptions { jobs, referrers }: PushOptions,
     progress: &Arc<dyn Progress>,
@@ -117,6 +122,7 @@ pub async fn deliver(
         destination,
         bundle,
         images,
+        rebuilt,
         transfers: Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))),
         referrers,
         optional: images
@@ -134,6 +140,7 @@ pub async fn deliver(
     // Before anything is written, so that a delta whose base is missing changes nothing.
     run.find_base(&mut needs, &present, targets).await?;
     run.find_earlier(&mut needs, earlier);
+    run.make_layers(&mut needs, &present, targets).await?;
     run.send(&needs, present, &mut failures).await;
     let failures = &failures;
     // Sequential in each repository: two targets that put the same manifest, or the same list of referrers, at the same

@@ -17,6 +17,7 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{Destination, RepositoryName, Tag};
 use crate::progress::Progress;
 use crate::registry::{Client, RegistryError, Repository};
+use crate::sync::rebuild::{RebuiltLayer, RebuiltLayers};
 
 /// The result of a push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,8 +72,10 @@ impl Counts {
 pub(super) struct Need {
     pub(super) digest: Digest,
     pub(super) size: u64,
-    /// Its entry in the archive; `None`: it is a layer of the base, which the site must have.
+    /// Its entry in the archive; `None`: it is a layer of the base, which the site must have, or one that a patch makes.
     pub(super) blob: Option<BundleBlob>,
+    /// The layer, if a patch made it.
+    pub(super) rebuilt: Option<Arc<RebuiltLayer>>,
     pub(super) repositories: BTreeSet<RepositoryName>,
     /// Whether an image needs it, and not only a signature or the like.
     pub(super) required: bool,
@@ -91,6 +94,8 @@ pub(super) struct Run<'a> {
     pub(super) destination: &'a Destination,
     pub(super) bundle: &'a Arc<Bundle>,
     pub(super) images: &'a BundledImages,
+    /// The layers that were made of patches.
+    pub(super) rebuilt: &'a RebuiltLayers,
     /// One permit for each transfer that may be under way.
     pub(super) transfers: Arc<Semaphore>,
     pub(super) referrers: bool,
@@ -128,7 +133,8 @@ impl Run<'_> {
                 let required = required && !self.optional(target.image).blobs.contains_key(&digest);
                 let blob = self.bundle.blob(&digest).copied();
                 let repositories = BTreeSet::new();
-                let need = || Need { digest, size, blob, repositories, required, elsewhere: None };
+                let rebuilt = self.rebuilt.get(&digest);
+                let need = || Need { digest, size, blob, rebuilt, repositories, required, elsewhere: None };
                 let position = (blob.map_or(0, |blob| blob.offset), digest);
                 let need = needs.entry(position).or_insert_with(need);
                 need.required |= required;

@@ -123,6 +123,11 @@ impl BundleContent {
     }
 
     async fn blob(&self, repository: &Repository, digest: &Digest, request: &Request<()>) -> Response<Body> {
+        if let Some(list) = repository.lists.get(digest) {
+            let mut response = json(list.clone());
+            name_content(response.headers_mut(), digest);
+            return response;
+        }
         let blob = repository.content.contains(digest).then(|| self.source.bundle.blob(digest)).flatten();
         let Some(blob) = blob.copied() else {
             return error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "the bundle holds no such blob here");

@@ -13,6 +13,7 @@ use crate::oci::Descriptor;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Tag;
 use crate::oci::written;
+use crate::sync::rebuild::PatchList;
 
 /// One repository.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Repository {
     tags: BTreeMap<Tag, Option<Digest>>,
     /// Manifests and blobs that may be read through this repository.
     pub(super) content: HashSet<Digest>,
+    /// Blobs that are not in the archive, by digest: lists of patches.
+    pub(super) lists: HashMap<Digest, Bytes>,
     /// The referrers of a manifest, in the order of the bundle's manifest.
     referrers: HashMap<Digest, Vec<Referrer>>,
 }
@@ -126,7 +129,9 @@ impl Repository {
     pub fn by_digest(bundle: &Bundle, images: &BundledImages) -> HashMap<Digest, Self> {
         let mut repositories = HashMap::<Digest, Self>::new();
         for (manifest, image) in bundle.manifest().images.iter().zip(&images.images) {
-            repositories.entry(manifest.digest).or_default().add(manifest, image, images);
+            let repository = repositories.entry(manifest.digest).or_default();
+            repository.add(manifest, image, images);
+            repository.add_patches(bundle, image);
         }
         repositories
     }
@@ -167,6 +172,17 @@ impl Repository {
         }
     }
 
+    /// Adds what makes the layers of an image that travel as patches.
+    fn add_patches(&mut self, bundle: &Bundle, image: &BundledImage) {
+        let Some(list) = patch_list(bundle, image) else { return };
+        self.content.extend(list.blobs.iter().map(|blob| blob.digest));
+        if let Ok(bytes) = list.encode() {
+            let digest = Digest::of(&bytes);
+            self.content.insert(digest);
+            self.lists.insert(digest, bytes.into());
+        }
+    }
+
     /// The response of the referrers API for `subject`, filtered if a type is requested.
     pub(super) fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Bytes {
         let all = self.referrers.get(subject).into_iter().flatten();
@@ -176,6 +192,11 @@ impl Repository {
         let manifests = all.filter(has_type).filter_map(|referrer| referrer.written().ok()).collect();
         written::index(manifests, None).unwrap_or_default().into()
     }
+}
+
+/// What makes the layers of an image that travel as patches.
+pub fn patch_list(bundle: &Bundle, image: &BundledImage) -> Option<PatchList> {
+    PatchList::of(bundle, image.closure.layers().map(|layer| layer.digest))
 }
 
 fn referrer(root: &Descriptor, artifact_type: Option<String>, images: &BundledImages) -> Referrer {

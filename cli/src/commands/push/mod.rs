@@ -12,6 +12,7 @@ use krs_core::oci::reference::RegistryHost;
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
 use krs_core::sync::push::{self, Delivery, PushError, PushOptions, ReferrerProblem};
+use krs_core::sync::rebuild::{RebuiltLayers, Scratch};
 
 use self::memory::Memory;
 use super::runtime::runtime;
@@ -51,7 +52,9 @@ pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
     let progress = console.progress();
     let client = registries::client(&args.registry, &progress)?;
     let began = Instant::now();
-    let push = Push { client: &client, bundle: &bundle, images: &images, args, progress: &progress };
+    let scratch = args.scratch.clone().map_or_else(Scratch::default, |folder| Scratch::new(folder, None));
+    let rebuilt = RebuiltLayers::new(scratch);
+    let push = Push { client: &client, bundle: &bundle, images: &images, rebuilt, args, progress: &progress };
     let runtime = runtime()?;
     let pushed = runtime.block_on(async {
         tokio::select! {
@@ -81,6 +84,7 @@ struct Push<'a> {
     client: &'a Client,
     bundle: &'a Arc<Bundle>,
     images: &'a BundledImages,
+    rebuilt: RebuiltLayers,
     args: &'a PushArgs,
     progress: &'a Arc<dyn Progress>,
 }
@@ -102,8 +106,14 @@ impl Push<'_> {
         for (n, delivery) in deliveries.iter().enumerate() {
             let earlier = deliveries.get(..n).unwrap_or_default();
             let (client, progress) = (self.client, self.progress);
-            let result =
-                push::deliver(client, self.bundle, self.images, (delivery, earlier), options, progress).await;
+            let result = push::deliver(
+                client,
+                (self.bundle, self.images, &self.rebuilt),
+                (delivery, earlier),
+                options,
+                progress,
+            )
+            .await;
             // Only what is complete counts: the images of a push that failed may be those of the bundle before.
             let remembered =
                 if result.is_ok() { memory.raise(&delivery.destination, warn) } else { Ok(false) };

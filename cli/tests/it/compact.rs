@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers that travel as patches: made on the connected side, restored bit for bit at the site, or refused.
+
+use krs_compact::encoder::go::Level;
+use krs_compact::encoder::{Encoder as _, Family, Gzip};
+use krs_core::oci::digest::Digest;
+use krs_testing::image::{Image, ImageBuilder, random_bytes, tar_of};
+use krs_testing::registry::{Matcher, Options, Registry, What};
+
+use crate::harness::Site;
+
+const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// A layer as BuildKit writes it.
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let family = Family::Go(Level::new(6).unwrap());
+    let mut layer = Vec::new();
+    let mut encoder = Gzip::new(&family.header(), family.encoder(), &mut layer);
+    encoder.write(plain, &mut layer);
+    encoder.finish(&mut layer);
+    layer
+}
+
+/// The files of an application: one that changes in a few bytes from version to version, and others that stay.
+fn files(number: u8) -> Vec<(String, Vec<u8>)> {
+    let mut program = random_bytes(600_000, 1);
+    for place in (1000..600_000).step_by(60_000) {
+        program[place] = number;
+    }
+    let mut files = vec![("usr/bin/app".to_owned(), program)];
+    files.extend((0..20).map(|n| (format!("usr/share/{n}"), random_bytes(20_000, 100 + n))));
+    files.push((format!("etc/release-{number}"), format!("release {number}\n").into_bytes()));
+    files
+}
+
+fn layer(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let files = files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect::<Vec<_>>();
+    gzip(&tar_of(&files))
+}
+
+fn image(name: &str, number: u8) -> Image {
+    ImageBuilder::new(name).layer_type(GZIP).layer(layer(&files(number))).build()
+}
+
+/// A checkout with one image in its first version, which the edge has.
+fn first_version() -> (Site, Registry) {
+    let mut site = Site::new();
+    site.add(&image("app", 1), "team/app", "1.0");
+    site.commit();
+    let edge = Registry::start(Options::default());
+    site.bundle("v1.krs.tar", &["--sequence", "1"]).ok();
+    site.desk.krs(&["push", "v1.krs.tar", &edge.host().to_string()]).ok();
+    (site, edge)
+}
+
+fn update(site: &mut Site, number: u8) {
+    site.add(&image("app", number), "team/app", &format!("{number}.0"));
+    site.commit();
+}
+
+fn size(site: &Site, file: &str) -> u64 {
+    site.desk.path(file).metadata().unwrap().len()
+}
+
+fn layer_digest(number: u8) -> Digest {
+    Digest::of(&layer(&files(number)))
+}
+
+#[test]
+fn a_layer_travels_as_a_patch_and_arrives_bit_for_bit() {
+    let (mut site, edge) = first_version();
+    update(&mut site, 2);
+    site.bundle("full.krs.tar", &["--sequence", "2"]).ok();
+    let made = site.bundle(
+        "v2.krs.tar",
+        &["--sequence", "2", "--against", "v1.krs.tar", "--compact", "--format", "json"],
+    );
+    let report = made.ok().json();
+    assert_eq!(report["patched"]["layers"], 1, "{report}");
+    assert_eq!(report["formatVersion"], 3, "{report}");
+    let (full, compact) = (size(&site, "full.krs.tar"), size(&site, "v2.krs.tar"));
+    assert!(compact * 10 < full, "{compact} of {full}");
+    assert!(!site.desk.path("v2.krs.tar.compact").exists());
+    site.desk.krs(&["verify", "v2.krs.tar"]).ok();
+    let host = edge.host().to_string();
+    site.desk.krs(&["push", "v2.krs.tar", &host]).ok();
+    assert_eq!(edge.digest("team/app", "2.0"), site.source.digest("team/app", "2.0"));
+    assert!(edge.blob("team/app", &layer_digest(2)).unwrap() == layer(&files(2)));
+    // Nothing is made again for what is there.
+    edge.clear_requests();
+    site.desk.krs(&["push", "v2.krs.tar", &host]).ok();
+    assert!(edge.requests().iter().all(|request| request.bytes_in == 0), "{:?}", edge.requests());
+}
+
+#[test]
+fn a_first_bundle_carries_what_layers_share_once() {
+    let mut site = Site::new();
+    for number in 1..4 {
+        site.add(&image("app", number), &format!("team/app{number}"), "1.0");
+    }
+    site.commit();
+    site.bundle("full.krs.tar", &["--sequence", "1"]).ok();
+    site.bundle("compact.krs.tar", &["--sequence", "1", "--compact=fast"]).ok();
+    let (full, compact) = (size(&site, "full.krs.tar"), size(&site, "compact.krs.tar"));
+    assert!(compact * 10 < full * 5, "{compact} of {full}");
+    let edge = Registry::start(Options::default());
+    site.desk.krs(&["push", "compact.krs.tar", &edge.host().to_string()]).ok();
+    for number in 1..4 {
+        let repository = format!("team/app{number}");
+        assert_eq!(edge.digest(&repository, "1.0"), site.source.digest(&repository, "1.0"));
+        assert!(edge.blob(&repository, &layer_digest(number)).unwrap() == layer(&files(number)));
+    }
+}
+
+#[test]
+fn each_bundle_may_be_made_of_the_one_before() {
+    let (mut site, edge) = first_version();
+    let host = edge.host().to_string();
+    for number in 2..5_u8 {
+        update(&mut site, number);
+        let (before, file) = (format!("v{}.krs.tar", number - 1), format!("v{number}.krs.tar"));
+        let receipt = format!("r{number}.json");
+        site.desk.krs(&["receipt", &host, "--set", &before, "-o", &receipt]).ok();
+        let sequence = number.to_string();
+        let options = ["--sequence", &sequence, "--against", &receipt, "--compact"];
+        site.bundle(&file, &options).ok();
+        assert!(size(&site, &file) < 100_000, "{}", size(&site, &file));
+        site.desk.krs(&["push", &file, &host]).ok();
+        let tag = format!("{number}.0");
+        assert_eq!(edge.digest("team/app", &tag), site.source.digest("team/app", &tag));
+    }
+}
+
+#[test]
+fn a_base_that_is_damaged_or_gone_is_refused_before_anything_is_written() {
+    let (mut site, edge) = first_version();
+    update(&mut site, 2);
+    site.bundle("v2.krs.tar", &["--sequence", "2", "--against", "v1.krs.tar", "--compact"]).ok();
+    let (host, base) = (edge.host().to_string(), layer_digest(1));
+    edge.corrupt_blob(&base);
+    edge.clear_requests();
+    let digest = base.to_string();
+    site.desk.krs(&["push", "v2.krs.tar", &host]).failed(4, &[&digest]);
+    edge.delete_blob(&base);
+    site.desk.krs(&["push", "v2.krs.tar", &host]).failed(6, &[&digest, "--against"]);
+    let written =
+        edge.requests().iter().filter(|request| request.method != "GET" && request.method != "HEAD").count();
+    assert_eq!(written, 0, "{:?}", edge.requests());
+    // A bundle without patches needs nothing of the registry.
+    site.bundle("full.krs.tar", &["--sequence", "2"]).ok();
+    site.desk.krs(&["push", "full.krs.tar", &host]).ok();
+}
+
+#[test]
+fn a_layer_whose_base_cannot_be_fetched_travels_as_it_is() {
+    let (mut site, edge) = first_version();
+    let host = edge.host().to_string();
+    site.desk.krs(&["receipt", &host, "--set", "v1.krs.tar", "-o", "r.json"]).ok();
+    update(&mut site, 2);
+    site.source
+        .fail(Matcher::blobs().path(layer_digest(1).hex()), What::Status(404, Vec::new(), String::new()));
+    let made = site.bundle("v2.krs.tar", &["--sequence", "2", "--against", "r.json", "--compact"]).ok();
+    made.says(&["could not be fetched", &layer_digest(1).to_string()]);
+    site.desk.krs(&["push", "v2.krs.tar", &host]).ok();
+    assert_eq!(edge.digest("team/app", "2.0"), site.source.digest("team/app", "2.0"));
+}
+
+#[test]
+fn patches_are_not_made_for_sites_that_do_not_read_them() {
+    let (mut site, _) = first_version();
+    update(&mut site, 2);
+    let options = ["--sequence", "2", "--against", "v1.krs.tar", "--compact", "--format-version", "2"];
+    site.bundle("v2.krs.tar", &options).failed(2, &["--compact", "format version 3"]);
+}
+
+#[test]
+fn what_no_encoder_makes_travels_as_it_is() {
+    let mut site = Site::new();
+    let stored = ImageBuilder::new("app").layer_type(GZIP).layer(random_bytes(100_000, 7)).build();
+    site.add(&stored, "team/app", "1.0");
+    site.commit();
+    let report = site.bundle("v1.krs.tar", &["--sequence", "1", "--compact", "--format", "json"]).ok().json();
+    assert_eq!(report["patched"], serde_json::Value::Null, "{report}");
+    assert_eq!(report["formatVersion"], 1, "{report}");
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which layers of a bundle may travel as patches, and which layers of the sites they may be made of. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::oci::digest::Digest;
+use crate::oci::reference::Destination;
+use crate::set::CheckedSet;
+use crate::sync::plan::{Base, Plan};
+use crate::sync::resolve::{Origin, Resolved};
+
+/// The smallest layer that is worth a patch, in bytes.
+const MIN_LAYER: u64 = 4 << 10;
+/// Most base layers that are read for one bundle: each is fetched, expanded and indexed.
+const MAX_BASES: usize = 1024;
+
+/// A layer to be fetched before the bundle is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layer {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    /// Repositories that may have it.
+    pub(super) origins: Vec<Origin>,
+    /// What it belongs to, for people.
+    pub(super) name: String,
+}
+
+/// Layers that may share patches: whoever may read one of them may read all of them, and their bases too. (T-123)
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Layers that may travel as patches, in the order of the archive.
+    pub(super) targets: Vec<Layer>,
+    /// Layers that the sites have, in the order of their digests.
+    pub(super) bases: Vec<Layer>,
+}
+
+/// Chooses layers of images that are not foreign, and as their bases the layers that the sites have in the same repositories. A
+/// patch is read with the credentials of one set, so layers share one only if the same sets list them.
+pub(super) fn choose(plan: &Plan, resolved: &Resolved, sets: &[&CheckedSet], base: &Base) -> Vec<Group> {
+    let edge = EdgeNames::new(resolved, sets);
+    let layers = resolved.images.iter().flat_map(|image| image.closure.layers()).map(|layer| layer.digest);
+    let layers = layers.collect::<BTreeSet<_>>();
+    let mut groups = BTreeMap::<BTreeSet<usize>, Group>::new();
+    for fetch in &plan.fetches {
+        let blob = fetch.blob;
+        let owners = fetch.images.iter().filter_map(|image| edge.sets_of_image.get(image)).flatten().copied();
+        let owners = owners.collect::<BTreeSet<_>>();
+        if owners.is_empty()
+            || !layers.contains(&blob.digest)
+            || !fetch.urls.is_empty()
+            || blob.size < MIN_LAYER
+        {
+            continue;
+        }
+        let name = plan.images(fetch).next().map(ToString::to_string).unwrap_or_default();
+        let layer = Layer { digest: blob.digest, size: blob.size, origins: plan.origins(fetch), name };
+        groups.entry(owners).or_default().targets.push(layer);
+    }
+    for (owners, group) in &mut groups {
+        group.bases = bases(owners, base, &edge);
+    }
+    groups.into_values().collect()
+}
+
+/// The layers that the sites have in repositories of all of these sets.
+fn bases(sets: &BTreeSet<usize>, base: &Base, edge: &EdgeNames) -> Vec<Layer> {
+    let mut bases = BTreeMap::<Digest, Layer>::new();
+    for (digest, size, repositories) in base.layers() {
+        let of_set = |set: &usize| edge.names_of_set.get(*set);
+        let is_readable = |set: &usize| {
+            of_set(set).is_some_and(|names| repositories.iter().any(|name| names.contains(name)))
+        };
+        if !sets.iter().all(is_readable) {
+            continue;
+        }
+        let origins = repositories.iter().filter_map(|name| edge.origins.get(name)).flatten();
+        let origins = origins.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let name = repositories.first().cloned().unwrap_or_default();
+        bases.insert(digest, Layer { digest, size, origins, name });
+    }
+    bases.into_values().take(MAX_BASES).collect()
+}
+
+/// How repositories at the edge, sets and sources belong together.
+#[derive(Default)]
+struct EdgeNames {
+    /// The sets that list each image, by its index.
+    sets_of_image: HashMap<usize, BTreeSet<usize>>,
+    /// Names at the edge of what each set lists.
+    names_of_set: Vec<BTreeSet<String>>,
+    /// Sources of what each repository at the edge has.
+    origins: HashMap<String, BTreeSet<Origin>>,
+}
+
+impl EdgeNames {
+    fn new(resolved: &Resolved, sets: &[&CheckedSet]) -> Self {
+        let mut edge = Self { names_of_set: vec![BTreeSet::new(); sets.len()], ..Self::default() };
+        let mut listed = HashMap::<String, (BTreeSet<usize>, BTreeSet<String>)>::new();
+        for (index, set) in sets.iter().enumerate() {
+            let destination = set.spec.destination_registry.parse::<Destination>().ok();
+            for wanted in &set.images {
+                // A receipt names a repository with the prefix of the destination, an earlier bundle without.
+                let full = destination.as_ref().and_then(|to| to.repository(&wanted.repository).ok());
+                let names =
+                    [wanted.repository.to_string()].into_iter().chain(full.map(|name| name.to_string()));
+                let names = names.collect::<Vec<_>>();
+                let entry = listed.entry(wanted.reference.to_string()).or_default();
+                entry.0.insert(index);
+                entry.1.extend(names.iter().cloned());
+                if let Some(of_set) = edge.names_of_set.get_mut(index) {
+                    of_set.extend(names);
+                }
+            }
+        }
+        for (index, image) in resolved.images.iter().enumerate() {
+            let Some((sets, names)) = listed.get(&image.reference.to_string()) else { continue };
+            let origin = Origin {
+                registry: image.reference.registry.clone(),
+                repository: image.reference.repository.clone(),
+            };
+            for name in names {
+                edge.origins.entry(name.clone()).or_default().insert(origin.clone());
+            }
+            edge.sets_of_image.insert(index, sets.clone());
+        }
+        edge
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers as files in the work folder, each under its digest.
+
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use futures::stream::{self, StreamExt as _};
+
+use super::choose::Layer;
+use super::error::CompactError;
+use crate::bundle::{Bundle, sync_folder};
+use crate::local::LocalSource;
+use crate::oci::digest::Digest;
+use crate::progress::{Activity, Progress};
+use crate::registry::{BlobSink, Client};
+use crate::sync::source::copy_blob;
+
+/// Where layers are fetched from and written to.
+pub(super) struct Fetcher<'a> {
+    pub(super) client: &'a Client,
+    pub(super) folder: &'a Utf8Path,
+    /// Bundles at hand, from which nothing has to be fetched.
+    pub(super) bundles: &'a [Arc<Bundle>],
+    pub(super) jobs: usize,
+    pub(super) progress: &'a Arc<dyn Progress>,
+}
+
+/// The file of a layer.
+pub(super) fn path(folder: &Utf8Path, digest: &Digest) -> Utf8PathBuf {
+    folder.join(digest.hex())
+}
+
+impl Fetcher<'_> {
+    /// Fetches the layers that an earlier run did not leave in the folder. Returns why each of the others is not there.
+    pub(super) async fn fetch(
+        &self,
+        layers: &[(&Layer, Option<Arc<LocalSource>>)],
+    ) -> Result<Vec<(Digest, String)>, CompactError> {
+        let wanted = layers.iter().filter(|(layer, _)| !path(self.folder, &layer.digest).exists());
+        let wanted = wanted.collect::<Vec<_>>();
+        self.progress.begin(Activity::Pull, wanted.iter().map(|(layer, _)| layer.size).sum());
+        let tasks = wanted.into_iter().map(|(layer, source)| async move {
+            self.progress.blob_begin(Activity::Pull, &layer.digest, layer.size, &layer.name);
+            let result = self.fetch_one(layer, source.as_ref()).await;
+            self.progress.blob_end(&layer.digest);
+            (layer.digest, result)
+        });
+        let results = stream::iter(tasks).buffer_unordered(self.jobs.max(1)).collect::<Vec<_>>().await;
+        self.progress.end(Activity::Pull);
+        let mut absent = Vec::new();
+        for (digest, result) in results {
+            match result {
+                Ok(()) => {}
+                Err(FetchError::Folder(source)) => {
+                    return Err(CompactError::Work { folder: self.folder.to_owned(), source });
+                }
+                Err(FetchError::Absent(reason)) => absent.push((digest, reason)),
+            }
+        }
+        Ok(absent)
+    }
+
+    async fn fetch_one(&self, layer: &Layer, source: Option<&Arc<LocalSource>>) -> Result<(), FetchError> {
+        let target = path(self.folder, &layer.digest);
+        let part = Utf8PathBuf::from(format!("{target}.part"));
+        let file = File::create(&part).map_err(FetchError::Folder)?;
+        let mut sink = FileSink { file, progress: Arc::clone(self.progress) };
+        self.write(layer, source, &mut sink).await?;
+        sink.file.sync_all().map_err(FetchError::Folder)?;
+        std::fs::rename(&part, &target).map_err(FetchError::Folder)?;
+        sync_folder(self.folder).map_err(FetchError::Folder)
+    }
+
+    async fn write(
+        &self,
+        layer: &Layer,
+        source: Option<&Arc<LocalSource>>,
+        sink: &mut FileSink,
+    ) -> Result<(), FetchError> {
+        for bundle in self.bundles {
+            let Some(blob) = bundle.blob(&layer.digest).filter(|blob| blob.size == layer.size) else {
+                continue;
+            };
+            sink.clear().map_err(FetchError::Folder)?;
+            if io::copy(&mut bundle.reader(blob), &mut sink.file).is_ok() {
+                return Ok(());
+            }
+        }
+        if let Some(source) = source {
+            let copied =
+                copy_blob(source, &layer.digest, layer.size, crate::oci::digest::Hasher::new(), sink);
+            return copied.map_err(|error| FetchError::Absent(error.to_string()));
+        }
+        let mut reason = "no repository is known to have it".to_owned();
+        for origin in &layer.origins {
+            let repository = self.client.repository(&origin.registry, &origin.repository);
+            match repository.blob(&layer.digest, layer.size, sink).await {
+                Ok(()) => return Ok(()),
+                Err(crate::registry::RegistryError::Sink { source, .. }) => {
+                    return Err(FetchError::Folder(source));
+                }
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(FetchError::Absent(reason))
+    }
+}
+
+enum FetchError {
+    Folder(io::Error),
+    Absent(String),
+}
+
+struct FileSink {
+    file: File,
+    progress: Arc<dyn Progress>,
+}
+
+impl FileSink {
+    /// Another source starts over: what an earlier one left may be longer.
+    fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()
+    }
+}
+
+impl BlobSink for FileSink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if offset == 0 {
+            self.clear()?;
+        }
+        self.file.seek(io::SeekFrom::Start(offset))?;
+        self.file.write_all(bytes)?;
+        self.progress.advance(Activity::Pull, bytes.len() as u64);
+        Ok(())
+    }
+}

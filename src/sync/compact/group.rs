@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The patches of one group of layers. Blocking.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use krs_compact::diff::{self, Mode, Options};
+use krs_compact::patch::ReadAt;
+
+use super::choose::{Group, Layer};
+use super::error::CompactError;
+use super::fetch;
+use super::layers::{self, Plain, Target};
+use super::outcome::LayerOutcome;
+use super::recipes::RecipeCache;
+use crate::bundle::{BundlePatch, PATCH_MEDIA_TYPE, PatchBase, PatchedLayer};
+use crate::oci::digest::{Digest, Hasher};
+use crate::progress::{Activity, Progress};
+use crate::sync::plan::PatchBlob;
+
+/// About how many bytes without compression one patch makes: a site needs as much scratch space, and begins a patch again after a
+/// crash.
+const PATCH_SIZE: u64 = 1 << 30;
+/// What a blob costs in an archive besides its content, in bytes.
+const BLOB_COST: u64 = 1024;
+
+pub(super) struct Maker {
+    pub(super) folder: Utf8PathBuf,
+    pub(super) recipes: Option<RecipeCache>,
+    pub(super) mode: Mode,
+    pub(super) threads: usize,
+    pub(super) progress: Arc<dyn Progress>,
+}
+
+/// What was made of a group.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) patches: Vec<BundlePatch>,
+    pub(super) blobs: Vec<PatchBlob>,
+    pub(super) layers: Vec<LayerOutcome>,
+}
+
+impl Maker {
+    pub(super) fn make(&self, group: &Group) -> Result<Made, CompactError> {
+        let mut made = Made::default();
+        let sizes = group.targets.iter().chain(&group.bases).map(|layer| layer.size);
+        self.progress.begin(Activity::Compact, sizes.sum());
+        let result = self.make_all(group, &mut made);
+        self.progress.end(Activity::Compact);
+        result.map(|()| made)
+    }
+
+    fn make_all(&self, group: &Group, made: &mut Made) -> Result<(), CompactError> {
+        let mut sources = Vec::new();
+        for layer in &group.bases {
+            // One that cannot be expanded is not read.
+            sources.extend(layers::expand(&self.folder, layer)?.ok());
+            self.progress.advance(Activity::Compact, layer.size);
+        }
+        let mut open = Vec::new();
+        let mut open_bytes = 0;
+        for (number, layer) in group.targets.iter().enumerate() {
+            match self.target(layer)? {
+                Ok(target) => {
+                    open_bytes += target.plain.plain_size;
+                    open.push((layer, target));
+                }
+                Err(reason) => made.layers.push(outcome(layer, Err(reason))),
+            }
+            self.progress.advance(Activity::Compact, layer.size);
+            if !open.is_empty() && (open_bytes >= PATCH_SIZE || number + 1 == group.targets.len()) {
+                let targets = std::mem::take(&mut open);
+                open_bytes = 0;
+                self.patch(&sources, &targets, made)?;
+                sources.extend(targets.into_iter().map(|(_, target)| target.plain));
+            }
+        }
+        if open.is_empty() { Ok(()) } else { self.patch(&sources, &open, made) }
+    }
+
+    fn target(&self, layer: &Layer) -> Result<Result<Target, String>, CompactError> {
+        let recipe = match layers::recipe(&self.folder, layer, self.recipes.as_ref())? {
+            Ok(recipe) => recipe,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        Ok(layers::expand(&self.folder, layer)?.map(|plain| Target { plain, recipe }))
+    }
+
+    /// Makes one patch, and keeps it if it is smaller than its layers.
+    fn patch(
+        &self,
+        sources: &[Plain],
+        targets: &[(&Layer, Target)],
+        made: &mut Made,
+    ) -> Result<(), CompactError> {
+        let work_error = |source| CompactError::Work { folder: self.folder.clone(), source };
+        let Some((first, _)) = targets.first() else { return Ok(()) };
+        let content = |plain: &Plain| Arc::clone(&plain.content);
+        let bases = sources.iter().map(content).collect::<Vec<_>>();
+        let layers = targets.iter().map(|(_, target)| content(&target.plain)).collect::<Vec<_>>();
+        let bases = bases.iter().map(|bytes| &**bytes as &dyn ReadAt).collect::<Vec<_>>();
+        let layers = layers.iter().map(|bytes| &**bytes as &dyn ReadAt).collect::<Vec<_>>();
+        let part = self.folder.join("patch.part");
+        let file = File::create(&part).map_err(work_error)?;
+        let mut out = HashWriter { file: BufWriter::with_capacity(1 << 20, file), hasher: Hasher::new() };
+        let options = Options { mode: self.mode, threads: self.threads, scratch: self.folder.clone().into() };
+        let report = diff::make(&bases, &layers, &options, &mut out)
+            .map_err(|source| CompactError::Diff { layers: targets.len(), first: first.digest, source })?;
+        let HashWriter { file, hasher } = out;
+        let file = file.into_inner().map_err(|e| work_error(e.into_error()))?;
+        file.sync_all().map_err(work_error)?;
+        let size = hasher.bytes();
+        let recipes = targets.iter().map(|(_, target)| target.recipe.len() as u64 + BLOB_COST);
+        let travels = size + BLOB_COST + recipes.sum::<u64>();
+        let as_they_are = targets.iter().map(|(layer, _)| layer.size + BLOB_COST).sum::<u64>();
+        if travels >= as_they_are {
+            fs::remove_file(&part).map_err(work_error)?;
+            let reason = "a patch would not be smaller".to_owned();
+            made.layers.extend(targets.iter().map(|(layer, _)| outcome(layer, Err(reason.clone()))));
+            return Ok(());
+        }
+        let digest = hasher.finish();
+        let path = fetch::path(&self.folder, &digest);
+        fs::rename(&part, &path).map_err(work_error)?;
+        made.blobs.push(PatchBlob { digest, size, file: path });
+        let mut layers = Vec::with_capacity(targets.len());
+        for ((layer, target), report) in targets.iter().zip(&report.targets) {
+            let recipe = self.store(&target.recipe).map_err(work_error)?;
+            layers.push(PatchedLayer {
+                digest: layer.digest,
+                plain_size: target.plain.plain_size,
+                recipe: recipe.digest,
+                size: layer.size,
+            });
+            made.blobs.push(recipe);
+            let of_files = report.files.iter().map(|file| file.travels).sum::<u64>();
+            made.layers.push(outcome(layer, Ok(of_files + target.recipe.len() as u64)));
+        }
+        let bases =
+            sources.iter().map(|plain| PatchBase { digest: plain.digest, plain_size: plain.plain_size });
+        made.patches.push(BundlePatch {
+            bases: bases.collect(),
+            digest,
+            layers,
+            media_type: PATCH_MEDIA_TYPE.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Writes a recipe into the work folder.
+    fn store(&self, recipe: &[u8]) -> io::Result<PatchBlob> {
+        let digest = Digest::of(recipe);
+        let file = fetch::path(&self.folder, &digest);
+        if !file.exists() {
+            let part = self.folder.join("recipe.part");
+            fs::write(&part, recipe)?;
+            fs::rename(&part, &file)?;
+        }
+        Ok(PatchBlob { digest, size: recipe.len() as u64, file })
+    }
+}
+
+fn outcome(layer: &Layer, travels: Result<u64, String>) -> LayerOutcome {
+    LayerOutcome { digest: layer.digest, size: layer.size, name: layer.name.clone(), travels }
+}
+
+struct HashWriter<W> {
+    file: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Write for HashWriter<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.file.write_all(buf)?;
+        self.hasher.update(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One layer: without its compression, and the recipe that restores it.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+
+use camino::Utf8Path;
+use krs_compact::patch::FileBytes;
+use krs_compact::recipe::Found;
+
+use super::choose::Layer;
+use super::error::CompactError;
+use super::fetch;
+use super::recipes::RecipeCache;
+use crate::bundle::MAX_PLAIN;
+use crate::oci::digest::Digest;
+use crate::sync::plain::{self, PlainError};
+
+/// A layer that may travel as a patch.
+#[derive(Debug, Clone)]
+pub(super) struct Plain {
+    pub(super) digest: Digest,
+    /// Its content without compression.
+    pub(super) content: Arc<FileBytes>,
+    /// Bytes of this content.
+    pub(super) plain_size: u64,
+}
+
+/// A layer, and what is known of its compression.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) plain: Plain,
+    pub(super) recipe: Vec<u8>,
+}
+
+/// Expands a layer of the work folder, in a file without a name. Why it does not travel as a patch, if it cannot be expanded.
+/// Blocking.
+pub(super) fn expand(folder: &Utf8Path, layer: &Layer) -> Result<Result<Plain, String>, CompactError> {
+    let work_error = |source| CompactError::Work { folder: folder.to_owned(), source };
+    let file = File::open(fetch::path(folder, &layer.digest)).map_err(work_error)?;
+    let plain = tempfile::tempfile_in(folder.as_std_path()).map_err(work_error)?;
+    let plain_size = match plain::expand(BufReader::with_capacity(1 << 20, file), &plain, MAX_PLAIN) {
+        Ok(plain_size) => plain_size,
+        Err(PlainError::Write(source)) => return Err(work_error(source)),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let content = Arc::new(FileBytes::new(plain).map_err(work_error)?);
+    Ok(Ok(Plain { digest: layer.digest, content, plain_size }))
+}
+
+/// The recipe of a layer of the work folder; why there is none otherwise. Blocking.
+pub(super) fn recipe(
+    folder: &Utf8Path,
+    layer: &Layer,
+    cache: Option<&RecipeCache>,
+) -> Result<Result<Vec<u8>, String>, CompactError> {
+    if let Some(cached) = cache.and_then(|cache| cache.get(&layer.digest)) {
+        return Ok(cached);
+    }
+    let work_error = |source| CompactError::Work { folder: folder.to_owned(), source };
+    let file = File::open(fetch::path(folder, &layer.digest)).map_err(work_error)?;
+    let answer = match krs_compact::recipe::find(&file).map_err(work_error)? {
+        Found::Recipe(recipe) => Ok(recipe.encode()),
+        Found::None(reason) => Err(reason.to_string()),
+    };
+    if let Some(cache) = cache {
+        cache.put(&layer.digest, &answer);
+    }
+    Ok(answer)
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers that travel as patches: those that the registry does not have are made of layers that it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+
+use super::base;
+use super::error::PushError;
+use super::run::{MAX_QUERIES, Need, Present, Run};
+use super::target::Target;
+use crate::bundle::Bundle;
+use crate::oci::digest::Digest;
+use crate::oci::reference::RepositoryName;
+use crate::registry::Repository;
+use crate::sync::rebuild::{self, RebuildError, RebuildSource, Scratch, StoredBlob, archived, fetch};
+
+impl Run<'_> {
+    /// Makes the layers of patches that nothing at the destination has. Before anything is written, so that a base that is
+    /// missing or damaged changes nothing.
+    pub(super) async fn make_layers(
+        &self,
+        needs: &mut [Need],
+        present: &Present,
+        targets: &[Target],
+    ) -> Result<(), PushError> {
+        let is_wanted = |need: &&Need| {
+            let has = |name: &RepositoryName| present.contains(&(name.clone(), need.digest));
+            need.elsewhere.is_none()
+                && self.bundle.patched_layer(&need.digest).is_some()
+                && !need.repositories.iter().any(has)
+        };
+        let wanted = needs.iter().filter(is_wanted);
+        let (wanted, own): (BTreeSet<_>, Vec<_>) =
+            wanted.map(|need| (need.digest, &need.repositories)).unzip();
+        let own = own.into_iter().flatten().cloned().collect::<BTreeSet<_>>();
+        let edge = self.find_bases(&wanted, &own, targets).await?;
+        let sources = Sources { bundle: self.bundle, edge };
+        let patches = &self.bundle.manifest().patches;
+        self.rebuilt.make(patches, &wanted, &sources, self.progress).await?;
+        for need in needs.iter_mut().filter(|need| wanted.contains(&need.digest)) {
+            need.rebuilt = self.rebuilt.get(&need.digest);
+        }
+        Ok(())
+    }
+
+    /// Finds the repositories that have the layers from which the `wanted` ones are made.
+    async fn find_bases(
+        &self,
+        wanted: &BTreeSet<Digest>,
+        own: &BTreeSet<RepositoryName>,
+        targets: &[Target],
+    ) -> Result<BTreeMap<Digest, (u64, Repository)>, PushError> {
+        let work = rebuild::work(&self.bundle.manifest().patches, wanted);
+        let read = work.steps.iter().flat_map(|step| &step.read_first);
+        let searched = read.filter_map(|layer| self.bundle.base_layer(&layer.digest));
+        let searches = searched.map(|layer| async move { (layer, self.find_layer(layer, own).await) });
+        let results = stream::iter(searches).buffered(MAX_QUERIES).collect::<Vec<_>>().await;
+        let (mut bases, mut missing) = (BTreeMap::new(), Vec::new());
+        for (layer, result) in results {
+            if let Some(name) = result? {
+                bases.insert(layer.digest, (layer.size, self.repository(&name)));
+                continue;
+            }
+            let needing = targets.iter().filter(|target| {
+                let image = self.images.images.get(target.image);
+                image
+                    .is_some_and(|image| image.closure.blobs.iter().any(|blob| wanted.contains(&blob.digest)))
+            });
+            let images = needing.flat_map(|target| target.references.clone()).collect();
+            let expected = base::expected(layer, self.destination);
+            missing.push(base::missing(layer, images, &own.union(&expected).cloned().collect()));
+        }
+        if missing.is_empty() {
+            return Ok(bases);
+        }
+        Err(PushError::Base { registry: self.destination.registry.clone(), missing })
+    }
+}
+
+/// What layers are made of: what the archive has, and layers at the destination, each with a repository that has it.
+struct Sources<'a> {
+    bundle: &'a Arc<Bundle>,
+    edge: BTreeMap<Digest, (u64, Repository)>,
+}
+
+impl RebuildSource for Sources<'_> {
+    async fn blob(&self, digest: &Digest, scratch: &Scratch) -> Result<StoredBlob, RebuildError> {
+        if let Some((size, repository)) = self.edge.get(digest) {
+            return fetch(repository, (digest, *size), scratch).await;
+        }
+        let bundle = Arc::clone(self.bundle);
+        let digest = *digest;
+        let read = tokio::task::spawn_blocking(move || archived(&bundle, &digest)).await;
+        read.map_err(|e| scratch.error(io::Error::other(e)))?
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Makes the layers of a bundle that travel as patches: reads the layers that a patch reads back from where they are, makes the
+//! new ones in scratch space, and verifies size and digest of each before anything else sees it.
+//!
+//! `order` ← `list`, `error` ← `scratch` ← `layer`, `sources` ← `expand`, `make` ← this file.
+
+mod error;
+mod expand;
+mod layer;
+mod list;
+mod make;
+mod order;
+mod scratch;
+mod sources;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::bundle::BundlePatch;
+use crate::oci::digest::Digest;
+use crate::progress::{Activity, Progress};
+
+pub use error::{RebuildError, RebuildProblem};
+pub use layer::RebuiltLayer;
+pub use list::{MAX_PATCH_LIST, PatchList, PatchListBlob};
+pub use order::{Step, Work, work};
+pub use scratch::Scratch;
+pub use sources::{RebuildSource, StoredBlob, archived, fetch};
+
+/// The layers of one bundle that were made, as long as something needs them.
+#[derive(Debug)]
+pub struct RebuiltLayers {
+    scratch: Scratch,
+    layers: Mutex<HashMap<Digest, Arc<RebuiltLayer>>>,
+}
+
+impl RebuiltLayers {
+    /// None yet. Files are made in `scratch`.
+    pub fn new(scratch: Scratch) -> Self {
+        Self { scratch, layers: Mutex::default() }
+    }
+
+    /// A layer that was made.
+    pub fn get(&self, digest: &Digest) -> Option<Arc<RebuiltLayer>> {
+        self.layers.lock().get(digest).cloned()
+    }
+
+    /// Frees the space of a layer once nothing reads it any more.
+    pub fn remove(&self, digest: &Digest) {
+        self.layers.lock().remove(digest);
+    }
+
+    /// Makes those of the `wanted` layers that were not made before, of the patches of a bundle.
+    ///
+    /// # Expected flow
+    /// Only layers that nothing has at the destination, after the base of the bundle was found there.
+    ///
+    /// # Guarantees
+    /// - The free space is compared with what is needed before anything is read.
+    /// - Each base layer is verified by its size without compression, and each layer that is made by size and digest. A layer that
+    ///   is wrong is not returned.
+    /// - No file is left behind, however the process ends.
+    ///
+    /// # Errors
+    /// [`RebuildError`] names the layer.
+    ///
+    /// # Cancellation
+    /// The future may be dropped at any time. The patch that is being applied is then finished in the background, and what it
+    /// made is freed.
+    pub async fn make(
+        &self,
+        patches: &[BundlePatch],
+        wanted: &BTreeSet<Digest>,
+        source: &impl RebuildSource,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), RebuildError> {
+        let wanted = wanted.iter().filter(|digest| self.get(digest).is_none()).copied().collect();
+        let work = work(patches, &wanted);
+        if work.steps.is_empty() {
+            return Ok(());
+        }
+        self.scratch.check_space(work.peak)?;
+        progress.begin(Activity::Rebuild, work.plain);
+        let made = self.make_all(patches, &wanted, &work, source, progress).await;
+        progress.end(Activity::Rebuild);
+        made
+    }
+
+    async fn make_all(
+        &self,
+        patches: &[BundlePatch],
+        wanted: &BTreeSet<Digest>,
+        work: &Work,
+        source: &impl RebuildSource,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), RebuildError> {
+        let mut plain = HashMap::new();
+        for (number, step) in work.steps.iter().enumerate() {
+            let Some(patch) = patches.get(step.patch) else { continue };
+            for base in &step.read_first {
+                let layer = source.blob(&base.digest, &self.scratch).await?;
+                let file = expand::expand(layer, *base, self.scratch.clone()).await?;
+                progress.advance(Activity::Rebuild, base.plain_size);
+                plain.insert(base.digest, Arc::new(file));
+            }
+            let mut recipes = HashMap::new();
+            for layer in patch.layers.iter().filter(|layer| wanted.contains(&layer.digest)) {
+                if let Entry::Vacant(entry) = recipes.entry(layer.recipe) {
+                    entry.insert(source.blob(&layer.recipe, &self.scratch).await?);
+                }
+            }
+            let task = make::Task {
+                content: source.blob(&patch.digest, &self.scratch).await?,
+                patch: patch.clone(),
+                plain: plain.clone(),
+                recipes,
+                wanted: wanted.clone(),
+                scratch: self.scratch.clone(),
+                progress: Arc::clone(progress),
+            };
+            let made = tokio::task::spawn_blocking(move || task.run()).await;
+            let made = made.map_err(|e| self.scratch.error(io::Error::other(e)))??;
+            self.layers.lock().extend(made.layers);
+            plain.extend(made.plain);
+            plain.retain(|digest, _| work.last_use.get(digest).is_some_and(|last| *last > number));
+        }
+        Ok(())
+    }
+}

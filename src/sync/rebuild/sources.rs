@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Blobs that layers are made of: in an archive, or fetched from a registry into scratch space.
+
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
+
+use krs_compact::patch::{FileBytes, ReadAt};
+
+use super::error::RebuildError;
+use super::scratch::Scratch;
+use crate::bundle::{Bundle, BundleBlob};
+use crate::oci::digest::Digest;
+use crate::registry::{BlobSink, Repository};
+
+/// Where the blobs are that layers are made of.
+pub trait RebuildSource: Sync {
+    /// A patch, a recipe, or a layer that a patch reads. Its digest was compared; if it has to be fetched, it is in `scratch`.
+    ///
+    /// # Errors
+    /// [`RebuildError`]: nothing has it, or it cannot be read.
+    fn blob(
+        &self,
+        digest: &Digest,
+        scratch: &Scratch,
+    ) -> impl Future<Output = Result<StoredBlob, RebuildError>> + Send;
+}
+
+/// A blob that can be read at any offset.
+pub type StoredBlob = Arc<dyn ReadAt + Send + Sync>;
+
+/// A blob of an archive, whose digest is compared before anything uses it. Blocking.
+///
+/// # Errors
+/// [`RebuildError::Missing`], [`RebuildError::Bundle`].
+pub fn archived(bundle: &Arc<Bundle>, digest: &Digest) -> Result<StoredBlob, RebuildError> {
+    let blob = *bundle.blob(digest).ok_or(RebuildError::Missing { digest: *digest })?;
+    bundle.check_header(&blob)?;
+    io::copy(&mut bundle.reader(&blob), &mut io::sink()).map_err(|e| bundle.read_error(&blob, e))?;
+    Ok(Arc::new(ArchivedBlob { bundle: Arc::clone(bundle), blob }))
+}
+
+struct ArchivedBlob {
+    bundle: Arc<Bundle>,
+    blob: BundleBlob,
+}
+
+impl ReadAt for ArchivedBlob {
+    fn length(&self) -> u64 {
+        self.blob.size
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.bundle.read_at(&self.blob, offset + done as u64, &mut buf[done..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => done += read,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fetches a blob of `size` bytes from a registry, which compares its digest.
+///
+/// # Errors
+/// [`RebuildError::Base`], [`RebuildError::Scratch`].
+pub async fn fetch(
+    repository: &Repository,
+    (digest, size): (&Digest, u64),
+    scratch: &Scratch,
+) -> Result<StoredBlob, RebuildError> {
+    let mut sink = FileSink(scratch.file()?);
+    let fetched = repository.blob(digest, size, &mut sink).await;
+    fetched.map_err(|source| RebuildError::Base { digest: *digest, source: Box::new(source) })?;
+    Ok(Arc::new(FileBytes::new(sink.0).map_err(|source| scratch.error(source))?))
+}
+
+struct FileSink(File);
+
+impl BlobSink for FileSink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.seek(SeekFrom::Start(offset))?;
+        self.0.write_all(bytes)
+    }
+}
