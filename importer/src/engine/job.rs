@@ -109,8 +109,9 @@ fn task(set: &EdgeImageSet, batch: &Batch, surroundings: &JobContext<'_>) -> Cop
         let image = target.images.first().and_then(|n| set.spec.images.get(*n));
         image.map_or_else(|| target.reference.to_string(), |image| image.image.clone())
     };
-    let target = |(target, mount_from): &(Target, Vec<RepositoryName>)| {
+    let target = |(position, (target, mount_from)): (usize, &(Target, Vec<RepositoryName>))| {
         let mut copy = CopyTarget { image: written(target), ..CopyTarget::of(target, mount_from) };
+        copy.patches = batch.patches.get(&position).copied();
         if let BatchSource::Bundle { digest, .. } = &batch.source {
             copy.source_registry = config.registry.host.clone();
             // Two hex digests with a slash between them are a repository.
@@ -137,7 +138,7 @@ fn task(set: &EdgeImageSet, batch: &Batch, surroundings: &JobContext<'_>) -> Cop
                 TaskSource::Registry { plain_http: config.online.plain_http.contains(registry) }
             }
         },
-        targets: batch.targets.iter().map(target).collect(),
+        targets: batch.targets.iter().enumerate().map(target).collect(),
     }
 }
 

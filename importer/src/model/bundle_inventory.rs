@@ -11,6 +11,7 @@ use krs_core::crd::BundleReference;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::{Reference, RepositoryName};
+use krs_core::sync::rebuild::PatchListBlob;
 
 use crate::model::marks::{Mark, MarkComparison, UsedDecisions};
 use crate::model::readers::Readers;
@@ -74,6 +75,8 @@ pub struct StockImage {
     pub partial: bool,
     /// Repositories in which the bundle expects these layers; the first few that hold all of them.
     pub expected_in: Vec<RepositoryName>,
+    /// The blob that lists how its layers are made that travel as patches.
+    pub patches: Option<PatchListBlob>,
     /// Which namespaces list it in the bundle.
     pub readers: Readers,
 }

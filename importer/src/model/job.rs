@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Copy Jobs as data: what one is to copy, and how far one in the cluster is.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, RepositoryName};
+use krs_core::sync::rebuild::PatchListBlob;
 
 use crate::model::target::Target;
 use crate::model::task::{CopyReport, CopyTask};
@@ -15,6 +18,8 @@ pub struct Batch {
     pub source: BatchSource,
     /// Targets, at most [`crate::model::task::MAX_TARGETS`], with the repositories that blobs may be linked from.
     pub targets: Vec<(Target, Vec<RepositoryName>)>,
+    /// What makes layers of targets that travel as patches, by the target's position.
+    pub patches: BTreeMap<usize, PatchListBlob>,
     /// Which attempt it is, from 1.
     pub attempt: u32,
     /// Bytes of the images, where they are known.

@@ -11,6 +11,7 @@
 use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::{RegistryHost, RepositoryName, Tag};
+use krs_core::sync::rebuild::PatchListBlob;
 use serde::{Deserialize, Serialize};
 
 use crate::model::target::Target;
@@ -48,6 +49,8 @@ pub mod path {
     pub const TOKEN: &str = "/krs/token";
     /// Memory-backed folder for what the runner prepares for skopeo.
     pub const WORK: &str = "/krs/work";
+    /// Folder for layers that are made of patches, where the task has some.
+    pub const SCRATCH: &str = "/krs/scratch";
     /// Where the report goes.
     pub const TERMINATION_MESSAGE: &str = "/dev/termination-log";
 }
@@ -150,6 +153,9 @@ pub struct CopyTarget {
     /// Repositories at the edge that may already hold blobs of this image; at most [`MAX_MOUNT_FROM`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mount_from: Vec<RepositoryName>,
+    /// The blob of the bundle that lists how layers of this image are made, where they travel as patches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<PatchListBlob>,
 }
 
 impl CopyTarget {
@@ -164,6 +170,7 @@ impl CopyTarget {
             tags: target.tags.clone(),
             platforms: target.platforms.clone(),
             mount_from: mount_from.to_vec(),
+            patches: None,
         }
     }
 }
@@ -227,6 +234,7 @@ mod tests {
                 tags: vec!["1.0".parse().unwrap()],
                 platforms: vec!["linux/amd64".parse().unwrap()],
                 mount_from: vec!["mirror/team/base".parse().unwrap()],
+                patches: None,
             }],
         }
     }

@@ -90,7 +90,7 @@ fn count(layers: usize) -> String {
 
 /// Where a layer may lie: an earlier bundle names repositories without the prefix that the destination puts in front, so
 /// they are looked for below each folder of the target too.
-fn candidates(target: &RepositoryName, expected_in: &[RepositoryName]) -> Vec<RepositoryName> {
+pub(super) fn candidates(target: &RepositoryName, expected_in: &[RepositoryName]) -> Vec<RepositoryName> {
     let parts = target.as_str().split('/').collect::<Vec<_>>();
     let prefixes = (1..parts.len()).map(|n| parts[..n].join("/")).collect::<Vec<_>>();
     let mut names = Vec::new();

@@ -10,6 +10,7 @@ mod direct_copy;
 mod endpoint;
 mod failure;
 mod manifests;
+mod patched;
 mod paths;
 mod role;
 mod skopeo;

@@ -27,6 +27,8 @@ pub struct Paths {
     pub token: Utf8PathBuf,
     /// For what is prepared for skopeo.
     pub work: Utf8PathBuf,
+    /// For layers that are made of patches.
+    pub scratch: Utf8PathBuf,
     /// Where the report goes.
     pub report: Utf8PathBuf,
     /// The program `skopeo`.
@@ -49,6 +51,7 @@ impl Default for Paths {
             source: path::SOURCE.into(),
             token: path::TOKEN.into(),
             work: path::WORK.into(),
+            scratch: path::SCRATCH.into(),
             report: path::TERMINATION_MESSAGE.into(),
             skopeo: "skopeo".into(),
             connect: CONNECT,

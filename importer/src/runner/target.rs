@@ -59,6 +59,9 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         copy.lose(&absent.digest, &format!("the {}: {}", absent.name, absent.absence.reason));
     }
     let referrers = found.referrers;
+    if let Some(list) = target.patches {
+        copy.bring_patched(&edge, &closure, list).await?;
+    }
     if copy.source.role == EndpointRole::Bundle {
         let source = copy.source.repository(&target.source_repository)?;
         let closures = std::iter::once(&closure).chain(referrers.iter().map(|referrer| &referrer.closure));

@@ -105,6 +105,7 @@ impl World {
             contents: image.blobs.iter().map(|(digest, _)| *digest).collect(),
             partial: false,
             expected_in: Vec::new(),
+            patches: None,
             readers: self.readers.clone(),
         };
         let bundle = StockBundle {

@@ -20,6 +20,7 @@ impl Pod {
     pub fn new() -> Self {
         let pod = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(pod.path("work")).unwrap();
+        std::fs::create_dir(pod.path("scratch")).unwrap();
         pod
     }
 
@@ -48,6 +49,7 @@ impl Pod {
             source: self.path("source"),
             token: self.path("token"),
             work: self.path("work"),
+            scratch: self.path("scratch"),
             report: self.path("report"),
             skopeo: krs_testing::tools::require("skopeo"),
             retry,
@@ -74,6 +76,7 @@ pub fn target(source: &RegistryHost, repository: &str, digest: &Digest, tag: &st
         repository: format!("mirror/{repository}").parse().unwrap(),
         tags: vec![tag.parse().unwrap()],
         platforms: Vec::new(),
+        patches: None,
         mount_from: Vec::new(),
     }
 }

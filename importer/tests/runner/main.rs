@@ -7,4 +7,5 @@ mod failures;
 mod harness;
 mod images;
 mod killed;
+mod patched;
 mod tls;

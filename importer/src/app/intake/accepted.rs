@@ -7,6 +7,8 @@ use std::sync::Arc;
 use krs_core::bundle::Bundle;
 use krs_core::oci::Descriptor;
 use krs_core::oci::reference::RepositoryName;
+use krs_core::sync::rebuild::PatchList;
+use krs_core::sync::serve::patch_list;
 
 use crate::adapters::bundle_store::OpenBundle;
 use crate::model::bundle_inventory::{StockBundle, StockImage};
@@ -22,9 +24,14 @@ pub(super) struct AcceptedBundle {
     pub blob_bytes: u64,
 }
 
-/// As few repositories as hold all layers that the bundle leaves to the site.
-fn expected_in<'a>(bundle: &Bundle, contents: impl Iterator<Item = &'a Descriptor>) -> Vec<RepositoryName> {
+/// As few repositories as hold all layers that the bundle leaves to the site, and those that its patches read.
+fn expected_in<'a>(
+    bundle: &'a Bundle,
+    contents: impl Iterator<Item = &'a Descriptor>,
+    patches: Option<&'a PatchList>,
+) -> Vec<RepositoryName> {
     let layers = contents.filter_map(|content| bundle.base_layer(&content.digest));
+    let layers = layers.chain(patches.iter().flat_map(|list| &list.bases));
     let mut open = layers.map(|layer| (layer.digest, &layer.repositories)).collect::<BTreeMap<_, _>>();
     let mut chosen = Vec::new();
     while chosen.len() < MAX_MOUNT_FROM {
@@ -48,6 +55,7 @@ impl AcceptedBundle {
         let manifest = held.bundle.manifest();
         let images = manifest.images.iter().zip(&held.images.images).map(|(image, found)| {
             let closures = || std::iter::once(&found.closure).chain(found.referrers.iter().map(|(_, c)| c));
+            let patches = patch_list(&held.bundle, found);
             StockImage {
                 reference: image.reference.clone(),
                 digest: image.digest,
@@ -55,7 +63,8 @@ impl AcceptedBundle {
                 size: closures().map(krs_core::oci::closure::Closure::size).sum(),
                 contents: closures().flat_map(|c| &c.blobs).map(|content| content.digest).collect(),
                 partial: image.partial,
-                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.blobs)),
+                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.blobs), patches.as_ref()),
+                patches: patches.and_then(|list| list.blob()),
                 readers: held.readers.get(&image.digest).cloned().unwrap_or_default(),
             }
         });

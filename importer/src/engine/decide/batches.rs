@@ -45,7 +45,8 @@ pub(super) fn batches(
         let source = first.source.clone();
         // What is left is spread over what is free.
         let most = open.len().div_ceil(slots).clamp(1, MAX_TARGETS);
-        let mut batch = Batch { source: source.clone(), targets: Vec::new(), attempt: 1, bytes: Some(0) };
+        let (targets, patches) = (Vec::new(), BTreeMap::new());
+        let mut batch = Batch { source: source.clone(), targets, patches, attempt: 1, bytes: Some(0) };
         let (mut positions, mut repositories, mut size) = (Vec::new(), BTreeSet::new(), TASK_OVERHEAD);
         for open in open.iter().filter(|open| open.source == source) {
             let repository = claim(open.target);
@@ -63,6 +64,8 @@ pub(super) fn batches(
             repositories.insert(repository);
             batch.attempt = batch.attempt.max(open.attempt);
             batch.bytes = batch.bytes.zip(open.image).map(|(bytes, image)| bytes.saturating_add(image.size));
+            let patches = open.image.and_then(|image| image.patches);
+            batch.patches.extend(patches.map(|patches| (batch.targets.len(), patches)));
             batch.targets.push((open.target.clone(), mount_from));
             positions.push(open.position);
         }

@@ -152,6 +152,7 @@ fn bundle(sequence: u64, targets: &[Target]) -> StockBundle {
         contents: vec![Digest::of(b"shared"), Digest::of(t.repository.as_str().as_bytes())],
         partial: false,
         expected_in: Vec::new(),
+        patches: None,
         readers: Readers::Any,
     };
     StockBundle {

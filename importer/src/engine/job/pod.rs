@@ -179,6 +179,12 @@ fn volumes(
     };
     let work = Volume { name: "work".to_owned(), empty_dir: Some(work), ..Volume::default() };
     volumes.push((work, path::WORK));
+    if !batch.patches.is_empty() {
+        let size_limit = surroundings.config.jobs.scratch_size.clone();
+        let scratch = EmptyDirVolumeSource { medium: None, size_limit };
+        let scratch = Volume { name: "scratch".to_owned(), empty_dir: Some(scratch), ..Volume::default() };
+        volumes.push((scratch, path::SCRATCH));
+    }
     volumes
 }
 
@@ -249,7 +255,7 @@ fn mount(volume: &Volume, path: &str) -> VolumeMount {
     VolumeMount {
         name: volume.name.clone(),
         mount_path: path.to_owned(),
-        read_only: (path != path::WORK).then_some(true),
+        read_only: (![path::WORK, path::SCRATCH].contains(&path)).then_some(true),
         ..VolumeMount::default()
     }
 }

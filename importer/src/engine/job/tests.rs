@@ -32,7 +32,7 @@ fn batch(set: &EdgeImageSet, source: BatchSource) -> Batch {
         crate::model::target::targets(&destination, &images, |_| Some("hub".to_owned()), |r| r.digest)
             .unwrap();
     let targets = targets.into_iter().map(|t| (t, vec!["library/base".parse().unwrap()])).collect();
-    Batch { source, targets, attempt: 2, bytes: Some(5_000_000_000) }
+    Batch { source, targets, patches: BTreeMap::new(), attempt: 2, bytes: Some(5_000_000_000) }
 }
 
 fn from_bundle() -> BatchSource {

@@ -106,6 +106,7 @@ mod tests {
             contents: Vec::new(),
             partial: false,
             expected_in: Vec::new(),
+            patches: None,
             readers: Readers::Any,
         }
     }

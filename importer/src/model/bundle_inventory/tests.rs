@@ -27,6 +27,7 @@ fn bundle(stream: &str, sequence: u64, second: i64, content: &str) -> StockBundl
             contents: Vec::new(),
             partial: false,
             expected_in: Vec::new(),
+            patches: None,
             readers: Readers::Any,
         }]),
         name,

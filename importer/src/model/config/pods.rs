@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     HostAlias, LocalObjectReference, PodDNSConfig, ResourceRequirements, Toleration,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use krs_core::registry::ProxyOptions;
 use serde::Deserialize;
 
@@ -159,6 +160,9 @@ pub struct JobConfig {
     /// Variables of the environment of their container.
     #[serde(default)]
     pub extra_env: Vec<Variable>,
+    /// Most space on a node for layers that a Job makes of patches; absent: as the node has it.
+    #[serde(default)]
+    pub scratch_size: Option<Quantity>,
     /// Names of hosts for a site without DNS.
     #[serde(default)]
     pub host_aliases: Vec<HostAlias>,
@@ -209,6 +213,15 @@ pub(super) fn check(jobs: &JobConfig) -> Result<(), String> {
     bounded("jobs.extraEnv", jobs.extra_env.len())?;
     for variable in &jobs.extra_env {
         check_variable("jobs.extraEnv", variable)?;
+    }
+    if let Some(Quantity(size)) = &jobs.scratch_size {
+        let number = size.trim_end_matches(|c: char| "KMGTik".contains(c));
+        let unit = size.strip_prefix(number).unwrap_or_default();
+        let is_number = number.parse::<u64>().is_ok_and(|number| number > 0);
+        if !is_number || !["", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit) {
+            let shown = krs_core::redact::printable(size, 60);
+            return Err(format!("jobs.scratchSize: `{shown}` is no size, for example 20Gi"));
+        }
     }
     bounded("jobs.hostAliases", jobs.host_aliases.len())?;
     for alias in &jobs.host_aliases {

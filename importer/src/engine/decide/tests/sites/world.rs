@@ -77,6 +77,7 @@ fn site_bundle(stream: &str, sequence: u64, second: i64) -> StockBundle {
         contents: Vec::new(),
         partial: false,
         expected_in: Vec::new(),
+        patches: None,
         readers: Readers::Any,
     };
     StockBundle {

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers that travel as patches: made in the Pod, of layers of the edge registry.
+
+use krs_compact::diff::{Mode, Options as DiffOptions, make};
+use krs_compact::recipe::Recipe;
+use krs_core::bundle::{BaseLayer, BundlePatch, PATCH_MEDIA_TYPE, PatchBase, PatchedLayer};
+use krs_core::oci::digest::Digest;
+use krs_core::sync::rebuild::{PatchList, PatchListBlob};
+use krs_importer::model::task::{CopyTask, TaskSource};
+use krs_testing::image::{Image, ImageBuilder, random_bytes, tar_of};
+use krs_testing::registry::{Auth, Options, Registry};
+
+use crate::harness::{Pod, arrived, endpoint, target};
+
+/// A layer without compression, most of which all versions share.
+fn layer(number: u8) -> Vec<u8> {
+    let mut content = random_bytes(200_000, 1);
+    content[1000] = number;
+    tar_of(&[("usr/bin/app", &content)])
+}
+
+fn image(number: u8) -> Image {
+    ImageBuilder::new("app").layer_type("application/vnd.oci.image.layer.v1.tar").layer(layer(number)).build()
+}
+
+/// The registry of an importer with a bundle, whose layer is a patch of another, and the task for it.
+fn patched(edge: &Registry) -> (Registry, Pod, CopyTask, Image) {
+    let (old, new, image) = (layer(1), layer(2), image(2));
+    let source = Registry::start(Options { tls: true, auth: Auth::basic("krs", "t"), ..Options::default() });
+    image.push_to(&source, "team/app", None);
+    source.delete_blob(&Digest::of(&new));
+    let scratch = tempfile::tempdir().unwrap();
+    let options = DiffOptions { mode: Mode::Fast, threads: 1, scratch: scratch.path().to_owned() };
+    let mut patch = Vec::new();
+    make(&[&old], &[&new], &options, &mut patch).unwrap();
+    assert!(patch.len() * 10 < new.len());
+    let recipe = Recipe::Plain.encode();
+    let (patch, recipe) = (blob(&source, &patch), blob(&source, &recipe));
+    let layer = PatchedLayer {
+        digest: Digest::of(&new),
+        plain_size: new.len() as u64,
+        recipe: recipe.digest,
+        size: new.len() as u64,
+    };
+    let base = PatchBase { digest: Digest::of(&old), plain_size: old.len() as u64 };
+    let at_site =
+        BaseLayer { digest: base.digest, repositories: vec!["other/old".to_owned()], size: base.plain_size };
+    let list = PatchList {
+        bases: vec![at_site],
+        blobs: vec![patch, recipe],
+        patches: vec![BundlePatch {
+            bases: vec![base],
+            digest: patch.digest,
+            layers: vec![layer],
+            media_type: PATCH_MEDIA_TYPE.to_owned(),
+        }],
+    };
+    let list = blob(&source, &list.encode().unwrap());
+    let pod = Pod::new();
+    pod.mount("token", &[("token", "t")]);
+    let mut wanted = target(&source.host(), "team/app", &image.digest, "v1");
+    wanted.mount_from = vec!["other/old".parse().unwrap()];
+    wanted.patches = Some(list);
+    let ca = source.ca_pem().unwrap().to_owned();
+    let from = TaskSource::Bundle { digest: image.digest, name: "compact".to_owned(), ca };
+    let task = CopyTask { destination: endpoint(edge), source: from, targets: vec![wanted] };
+    (source, pod, task, image)
+}
+
+fn blob(registry: &Registry, bytes: &[u8]) -> PatchListBlob {
+    PatchListBlob { digest: registry.put_blob("team/app", bytes), size: bytes.len() as u64 }
+}
+
+fn is_untouched(edge: &Registry) -> bool {
+    edge.requests().iter().all(|request| matches!(request.method.as_str(), "GET" | "HEAD"))
+}
+
+#[tokio::test]
+async fn a_layer_is_made_of_a_layer_of_the_edge_and_arrives_as_it_was() {
+    let edge = Registry::start(Options::default());
+    let (_source, pod, task, image) = patched(&edge);
+    self::image(1).push_to(&edge, "mirror/other/old", Some("v0"));
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.done), (0, 1), "{report:?}");
+    arrived(&image, &edge);
+    assert_eq!(report.bytes_copied, image.size() - image.manifest.len() as u64, "{report:?}");
+    assert_eq!(pod.path("scratch").read_dir().unwrap().count(), 0);
+    // What is there is not made again.
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.done, report.bytes_copied), (0, 1, 0), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_base_that_is_missing_or_damaged_is_refused_before_anything_is_written() {
+    let edge = Registry::start(Options::default());
+    let (_source, pod, task, _) = patched(&edge);
+    let (report, code) = pod.run(&task).await;
+    let base = Digest::of(&layer(1));
+    assert_eq!((code, report.failures[0].reason.as_str()), (6, "BaseMissing"), "{report:?}");
+    assert!(report.failures[0].message.contains(&base.to_string()), "{report:?}");
+    assert!(is_untouched(&edge));
+    image(1).push_to(&edge, "mirror/other/old", Some("v0"));
+    edge.corrupt_blob(&base);
+    edge.clear_requests();
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (4, "DigestMismatch"), "{report:?}");
+    assert!(report.failures[0].message.contains(&base.to_string()), "{report:?}");
+    assert!(is_untouched(&edge));
+}
+
+#[tokio::test]
+async fn a_patch_that_makes_something_else_is_refused_before_anything_is_written() {
+    let edge = Registry::start(Options::default());
+    let (source, pod, mut task, _) = patched(&edge);
+    image(1).push_to(&edge, "mirror/other/old", Some("v0"));
+    edge.clear_requests();
+    let list = task.targets[0].patches.unwrap();
+    let bytes = source.blob("team/app", &list.digest).unwrap();
+    let mut wrong = PatchList::parse(&bytes).unwrap();
+    let layer = wrong.patches[0].layers[0];
+    wrong.patches[0].layers[0].plain_size += 1;
+    task.targets[0].patches = Some(blob(&source, &wrong.encode().unwrap()));
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (4, "DigestMismatch"), "{report:?}");
+    assert!(report.failures[0].message.contains(&layer.digest.to_string()), "{report:?}");
+    assert!(is_untouched(&edge));
+}
