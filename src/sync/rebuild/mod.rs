@@ -12,6 +12,8 @@ mod make;
 mod order;
 mod scratch;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};

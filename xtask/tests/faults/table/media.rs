@@ -208,4 +208,20 @@ pub(super) const MEDIA: &[Fault] = &[
         "a base layer of a patch that is missing, or of another length",
         "refused before a byte is written; it is named",
     ),
+    (
+        312,
+        "there is not enough scratch space for the layers of patches",
+        "refused before anything is read, with what is needed and what is free",
+    ),
+    (
+        313,
+        "a base layer of a patch is a bomb, is cut, or expands to another size than the manifest says",
+        "nothing beyond its size is written; the layer is named, and nothing is pushed",
+    ),
+    (
+        314,
+        "a patch or a recipe that makes another layer, more than the signed size, or nothing",
+        "it ends at the signed size; the layer is named, and nothing is pushed",
+    ),
+    (315, "a patch whose lengths are not those of the signed manifest", "refused before anything is made"),
 ];
