@@ -23,13 +23,13 @@ pub enum Token {
 }
 
 impl Token {
-    /// Bytes that the token stands for.
+    /// Bytes that the token stands for, at least one.
     #[must_use]
     #[inline]
     pub fn size(self) -> usize {
         match self {
             Self::Literal(_) => 1,
-            Self::Match { length, .. } => usize::from(length),
+            Self::Match { length, .. } => usize::from(length.max(1)),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Fast {
     }
 
     fn search_behind_match<S: TokenSink>(&mut self, ends: Ends, sink: &mut S) -> Step {
-        self.enter(self.at - 1);
+        self.enter(self.at.saturating_sub(1));
         match self.enter(self.at) {
             Some(distance) => self.send_match(distance, ends, sink),
             None => self.send_literal(Step::Scan, sink),

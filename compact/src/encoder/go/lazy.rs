@@ -67,9 +67,10 @@ impl Lazy {
             Some(before) if found.is_none_or(|found| found.length <= before.length) => before.token(),
             _ => place.literal(),
         };
-        match sink.token(&place, predicted) {
-            Token::Match { length, .. } => {
-                self.window.advance_inserting(usize::from(length).saturating_sub(1));
+        let answer = sink.token(&place, predicted);
+        match answer {
+            Token::Match { .. } => {
+                self.window.advance_inserting(answer.size() - 1);
                 self.is_held = false;
                 self.found = None;
             }
