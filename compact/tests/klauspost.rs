@@ -4,9 +4,12 @@
 
 mod support;
 
+use std::io::Cursor;
+
 use krs_compact::deflate::{MatchFinder, Place, Token, TokenSink};
-use krs_compact::encoder::klauspost::{BlockEncoder, BlockFinder, Generation, StreamEncoder};
+use krs_compact::encoder::klauspost::{BlockEncoder, BlockFinder, Generation, Rounding, StreamEncoder};
 use krs_compact::encoder::{Encoder, Family};
+use krs_compact::recipe::{Found, Recipe, find};
 use proptest::prelude::*;
 use sha2::Digest as _;
 use support::inputs::{copies, masked, mix, noise, text};
@@ -17,11 +20,11 @@ const K2: Generation = Generation::K2;
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0x00, 0x09, 0x6e, 0x88, 0, 0xff];
 
 fn stream(generation: Generation) -> Box<dyn Encoder> {
-    Box::new(StreamEncoder::new(generation))
+    Box::new(StreamEncoder::new(generation, Rounding::Separate))
 }
 
 fn blocks(generation: Generation, workers: usize) -> Box<dyn Encoder> {
-    Box::new(BlockEncoder::new(generation, workers))
+    Box::new(BlockEncoder::new(generation, Rounding::Separate, workers))
 }
 
 #[test]
@@ -75,6 +78,63 @@ fn a_chunk_is_stored_where_a_fixed_block_was_considered() {
                 "{} {generation:?}",
                 plain.len()
             );
+        }
+    }
+}
+
+/// Noise of 128 values with a copy in every 64 bytes. Values below `least` are that.
+fn with_copies(size: usize, seed: u32, least: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(size + 64);
+    for piece in noise(size, seed).chunks(52) {
+        out.extend(piece.iter().map(|byte| (byte % 128).max(least)));
+        if out.len() >= 1000 {
+            out.extend_from_within(out.len() - 1000..out.len() - 988);
+        }
+    }
+    out.truncate(size);
+    out
+}
+
+/// The two ways to write the second chunk are equally large but for one bit, which is in the rounding.
+fn on_the_border(size: usize, seed: u32) -> Vec<u8> {
+    let first = [copies(18000, seed), with_copies(47535, seed, 0)].concat();
+    let second = [with_copies(size, seed + 1, 0), with_copies(65535 - size, seed + 2, 4)].concat();
+    [first, second, b"xyz".to_vec()].concat()
+}
+
+/// The streams are those of klauspost/compress 1.18.0 and 1.18.5 on amd64, and of their arm64 builds in QEMU.
+#[test]
+fn a_fused_multiplication_decides_between_two_blocks_as_on_arm64() {
+    let cases = [
+        (21137, 248, K1, "87250:2bc7f230b626b091", "86908:1325862332b4fc0c"),
+        (19344, 356, K1, "87278:d5e4a23a18627b6f", "86936:cfd608222efa166d"),
+        (21693, 557, K2, "87157:3af42f3c8330b803", "86812:88240e5587e272c0"),
+    ];
+    for (size, seed, generation, separate, fused) in cases {
+        let plain = on_the_border(size, seed);
+        for (rounding, expected) in [(Rounding::Separate, separate), (Rounding::Fused, fused)] {
+            let encoder = Box::new(StreamEncoder::new(generation, rounding));
+            let stream = gzip(&HEADER, encoder, &plain, &[]);
+            assert_eq!(support::golden::fingerprint(&stream), expected, "{size} {rounding:?}");
+        }
+    }
+}
+
+/// Behind the bytes on which encoders are tried, and at once.
+#[test]
+fn a_layer_from_arm64_has_a_recipe_without_corrections() {
+    for zeros in [0, 65535 * 20] {
+        let plain = [vec![0; zeros], on_the_border(21137, 248)].concat();
+        let streams = [1, 5].map(|number| {
+            let family = Family::from_bytes([2, number]).unwrap();
+            (family, gzip(&HEADER, family.encoder(), &plain, &[]))
+        });
+        assert_ne!(streams[0].1, streams[1].1);
+        for (family, stream) in streams {
+            let Found::Recipe(Recipe::Gzip(found)) = find(Cursor::new(stream)).unwrap() else {
+                panic!("none")
+            };
+            assert_eq!((found.family(), found.corrections().is_some()), (family, false));
         }
     }
 }

@@ -55,6 +55,12 @@ impl Family {
         known.filter(|known| known.to_bytes() == bytes)
     }
 
+    /// Its streams are nearly always those of another family, which more layers come from.
+    #[must_use]
+    pub fn is_rare(self) -> bool {
+        matches!(self, Self::Klauspost(variant) if variant.rounding == klauspost::Rounding::Fused)
+    }
+
     /// Writes the deflate stream.
     #[must_use]
     pub fn encoder(self) -> Box<dyn Encoder> {
@@ -67,7 +73,7 @@ impl Family {
         }
     }
 
-    /// Finds the matches that the encoder would find, unless it does not search for any.
+    /// Finds the matches that the encoder would find, unless it does not search for any. A rare family has no finder of its own.
     #[must_use]
     pub fn finder(self) -> Option<Finder> {
         match self {
@@ -75,6 +81,7 @@ impl Family {
                 .or_else(|| level.lazy().map(Finder::GoLazy))
                 .or_else(|| level.greedy().map(Finder::GoGreedy))
                 .or_else(|| level.fast().map(Finder::GoFast)),
+            Self::Klauspost(_) if self.is_rare() => None,
             Self::Klauspost(variant) => Some(match variant.framing {
                 klauspost::Framing::Stream => Finder::KlauspostStream(klauspost::StreamFinder::default()),
                 klauspost::Framing::Blocks => Finder::KlauspostBlocks(klauspost::BlockFinder::default()),

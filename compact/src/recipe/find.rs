@@ -11,8 +11,8 @@ use crate::corrections::{CorrectionError, Limits, RecordError, Trees, record};
 use crate::deflate::inflate::{Fault, GzipReader, InflateError, Piece};
 use crate::encoder::Family;
 
-/// Plain bytes on which each encoder is tried: several blocks of each.
-const TRIAL: usize = 1 << 20;
+/// Plain bytes on which each encoder is tried: several blocks of each, and one of pgzip with what must follow it.
+const TRIAL: usize = (1 << 20) + (64 << 10);
 /// Encoders that are equal so far and run over the stream side by side; after [`ALONE`] plain bytes, only the first.
 const SIDE_BY_SIDE: usize = 4;
 const ALONE: u64 = 8 << 20;
@@ -113,7 +113,14 @@ fn try_find<R: Read + Seek>(layer: &mut R) -> Result<Recipe, Stop> {
     let family = match (&trial.end, equal.as_slice()) {
         (Some(_), equal) => equal.first().copied().map(|family| (family, trial.behind.clone())),
         (None, []) => None,
-        (None, equal) => follow(layer, equal)?,
+        (None, equal) => {
+            let (rare, common): (Vec<Family>, Vec<Family>) =
+                equal.iter().partition(|family| family.is_rare());
+            match follow(layer, &common)? {
+                None if !rare.is_empty() => follow(layer, &rare)?,
+                found => found,
+            }
+        }
     };
     if let Some((family, behind)) = family {
         return Ok(Recipe::Gzip(Gzip { family, corrections: None, header: trial.header, behind }));

@@ -2,7 +2,7 @@
 //! klauspost/compress 1.18.0 and 1.18.5 at their default level, alone and with pgzip 1.2.6.
 
 use krs_compact::encoder::Encoder;
-use krs_compact::encoder::klauspost::{BlockEncoder, Generation, StreamEncoder};
+use krs_compact::encoder::klauspost::{BlockEncoder, Generation, Rounding, StreamEncoder};
 
 use crate::reference::Reference;
 use crate::support::gzip;
@@ -33,8 +33,8 @@ fn compare(program: &str, generation: Generation, seed: u32) {
             let plain = plain(draw.below(size + 1), &mut draw);
             let writes = (0..1 + draw.below(4)).map(|_| 1 + draw.skewed(200_000)).collect::<Vec<_>>();
             let ours: [(&str, Box<dyn Encoder>); 2] = [
-                ("klauspost", Box::new(StreamEncoder::new(generation))),
-                ("pgzip", Box::new(BlockEncoder::new(generation, 1 + number % 3))),
+                ("klauspost", Box::new(StreamEncoder::new(generation, Rounding::Separate))),
+                ("pgzip", Box::new(BlockEncoder::new(generation, Rounding::Separate, 1 + number % 3))),
             ];
             for (family, encoder) in ours {
                 let expected = reference.gzip(family, -1, &plain, &writes);

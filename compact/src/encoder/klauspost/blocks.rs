@@ -3,10 +3,10 @@
 
 use std::thread;
 
-use super::Generation;
 use super::chunks::{Block, BlockText};
 use super::finder::Finder;
 use super::writer::Writer;
+use super::{Generation, Rounding};
 use crate::deflate::write_stored;
 use crate::encoder::Encoder;
 
@@ -26,9 +26,9 @@ struct Worker {
 impl BlockEncoder {
     /// Begins a stream of which `workers` blocks (at least one) are encoded at the same time. Each worker takes about 4 MiB.
     #[must_use]
-    pub fn new(generation: Generation, workers: usize) -> Self {
-        let workers =
-            (0..workers.max(1)).map(|_| Worker { finder: Finder::new(), writer: Writer::new(generation) });
+    pub fn new(generation: Generation, rounding: Rounding, workers: usize) -> Self {
+        let workers = (0..workers.max(1))
+            .map(|_| Worker { finder: Finder::new(), writer: Writer::new(generation, rounding) });
         let workers = workers.collect::<Vec<_>>();
         Self { text: BlockText::new(workers.len()), workers }
     }

@@ -341,7 +341,7 @@ fn hash_long(value: u64) -> usize {
 }
 
 /// How many bytes at `late` and at `early`, which comes before it, are the same, up to `limit`.
-#[inline(always)]
+#[inline]
 fn common_prefix(text: &[u8], late: usize, early: usize, limit: usize) -> usize {
     let (Some(late), Some(early)) = (text.get(late..), text.get(early..)) else { return 0 };
     let length = late.len().min(early.len()).min(limit);

@@ -43,13 +43,25 @@ pub enum Framing {
     Blocks,
 }
 
-/// A generation in a framing.
+/// How the machine that wrote the stream computes the estimate of a block's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rounding {
+    /// amd64: a multiplication rounds, and an addition rounds again.
+    Separate,
+    /// arm64: both are one operation. Streams differ from those of amd64 only where two ways to write a chunk are equally large but
+    /// for one or two bits.
+    Fused,
+}
+
+/// An encoder, in the parts that decide what it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
     /// Decides how blocks are written.
     pub generation: Generation,
     /// Decides what is searched together.
     pub framing: Framing,
+    /// Decides which blocks are continued.
+    pub rounding: Rounding,
 }
 
 impl Variant {
@@ -57,32 +69,38 @@ impl Variant {
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
         let (generation, framing) = match number {
-            1 => (Generation::K1, Framing::Stream),
-            2 => (Generation::K2, Framing::Stream),
-            3 => (Generation::K1, Framing::Blocks),
-            4 => (Generation::K2, Framing::Blocks),
+            1 | 5 => (Generation::K1, Framing::Stream),
+            2 | 6 => (Generation::K2, Framing::Stream),
+            3 | 7 => (Generation::K1, Framing::Blocks),
+            4 | 8 => (Generation::K2, Framing::Blocks),
             _ => return None,
         };
-        Some(Self { generation, framing })
+        let rounding = if number <= 4 { Rounding::Separate } else { Rounding::Fused };
+        Some(Self { generation, framing, rounding })
     }
 
     /// The number of the variant in a recipe.
     #[must_use]
     pub const fn number(self) -> u8 {
-        match (self.framing, self.generation) {
+        let number = match (self.framing, self.generation) {
             (Framing::Stream, Generation::K1) => 1,
             (Framing::Stream, Generation::K2) => 2,
             (Framing::Blocks, Generation::K1) => 3,
             (Framing::Blocks, Generation::K2) => 4,
+        };
+        match self.rounding {
+            Rounding::Separate => number,
+            Rounding::Fused => number + 4,
         }
     }
 
     /// Writes the deflate stream; up to `workers` blocks of pgzip at the same time.
     #[must_use]
     pub fn encoder(self, workers: usize) -> Box<dyn Encoder> {
-        match self.framing {
-            Framing::Stream => Box::new(StreamEncoder::new(self.generation)),
-            Framing::Blocks => Box::new(BlockEncoder::new(self.generation, workers)),
+        let Self { generation, framing, rounding } = self;
+        match framing {
+            Framing::Stream => Box::new(StreamEncoder::new(generation, rounding)),
+            Framing::Blocks => Box::new(BlockEncoder::new(generation, rounding, workers)),
         }
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The encoder of one deflate stream.
 
-use super::Generation;
 use super::chunks::StreamFinder;
 use super::writer::Writer;
+use super::{Generation, Rounding};
 use crate::encoder::Encoder;
 
 /// Writes what `klauspost/compress/gzip` writes at its default level.
@@ -16,8 +16,8 @@ pub struct StreamEncoder {
 impl StreamEncoder {
     /// Begins a stream.
     #[must_use]
-    pub fn new(generation: Generation) -> Self {
-        Self { finder: StreamFinder::default(), writer: Writer::new(generation) }
+    pub fn new(generation: Generation, rounding: Rounding) -> Self {
+        Self { finder: StreamFinder::default(), writer: Writer::new(generation, rounding) }
     }
 }
 

@@ -24,7 +24,7 @@ impl Writer {
         }
         uses.literals[END_OF_BLOCK] = u32::from(is_closing || self.generation == Generation::K2);
         if let Some(open) = &self.open {
-            let own = open.header_bits + estimate::bits(&uses, count, matches) + extra;
+            let own = open.header_bits + estimate::bits(&uses, count, matches, self.rounding) + extra;
             let own = own + open.end_length() + (own >> 7);
             let reuse = uses.code_bits(&open.lengths) + extra;
             if own < reuse {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Writes the chunks of a stream as blocks, of which one can be open from chunk to chunk.
 
-use super::Generation;
 use super::chunks::ChunkSink;
 use super::finder::SEARCHED;
+use super::{Generation, Rounding};
 use crate::deflate::{
     BitWriter, CODE_LENGTH_LIMIT, Codes, DynamicHeader, END_OF_BLOCK, Lengths, Place, Token, TokenSink,
     append_runs, code_lengths, write_fixed_header, write_stored,
@@ -16,6 +16,7 @@ const STORED: usize = 32;
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) generation: Generation,
+    pub(super) rounding: Rounding,
     pub(super) bits: BitWriter,
     pub(super) open: Option<Open>,
     /// Of the chunk.
@@ -41,8 +42,8 @@ pub(super) enum Kind {
 }
 
 impl Writer {
-    pub(super) fn new(generation: Generation) -> Self {
-        Self { generation, bits: BitWriter::default(), open: None, tokens: Vec::new(), matches: 0 }
+    pub(super) fn new(generation: Generation, rounding: Rounding) -> Self {
+        Self { generation, rounding, bits: BitWriter::default(), open: None, tokens: Vec::new(), matches: 0 }
     }
 
     /// Ends the open block.
