@@ -12,6 +12,7 @@
 )]
 
 mod admission;
+mod compact;
 mod damage;
 mod demo;
 mod docs;
