@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A bundle as a read-only registry: our own client reads it, and so does plain HTTP.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::registry::{BlobSink, Client, ClientOptions};
+use krs_core::sync::rebuild::{RebuiltLayers, Scratch};
 use krs_core::sync::serve::{ServeOptions, Server, Tls};
 use krs_testing::image::{Image, ImageBuilder, index, sbom};
 use krs_testing::referrers::referrers_of;
@@ -27,7 +30,8 @@ impl BlobSink for Memory {
 async fn serve(site: &mut Site, tls: Option<Tls>) -> (RegistryHost, tokio::sync::oneshot::Sender<()>) {
     let (bundle, images) = site.open("x.krs.tar").await;
     let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls };
-    let server = Server::bind(bundle, images, &options).await.unwrap();
+    let rebuilt = Arc::new(RebuiltLayers::new(Scratch::default()));
+    let server = Server::bind(bundle, images, (rebuilt, Vec::new()), &options).await.unwrap();
     let host = server.address().to_string().parse().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     tokio::spawn(server.run(async {

@@ -169,6 +169,12 @@ pub(crate) struct ServeArgs {
     pub(crate) file: Utf8PathBuf,
     #[command(flatten)]
     pub(crate) volumes: VolumeArgs,
+    /// An earlier bundle, for layers that this one leaves to the site, or makes of layers there; may be repeated
+    #[arg(long, value_name = "BUNDLE", env = "KRS_BASE")]
+    pub(crate) base: Vec<Utf8PathBuf>,
+    /// Folder for layers that are made of patches, as long as they are served [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR", env = "KRS_SCRATCH")]
+    pub(crate) scratch: Option<Utf8PathBuf>,
     /// Address to listen on; port 0 takes a free one
     #[arg(
         long,

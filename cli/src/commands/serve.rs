@@ -3,11 +3,12 @@ use std::fs;
 use std::sync::Arc;
 
 use camino::Utf8Path;
+use krs_core::sync::rebuild::{Bundles, RebuiltLayers, Scratch};
 use krs_core::sync::serve::{ServeOptions, Server, Tls};
 use serde::Serialize;
 
 use super::runtime::runtime;
-use super::{policy, signals};
+use super::{files, policy, signals};
 use crate::args::ServeArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -32,9 +33,16 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let bundle = Arc::new(policy::open(&args.file, &args.volumes, &args.policy, console)?);
     let images = bundle.images()?;
+    let (bases, progress) = (files::reusable(&args.base)?, console.progress());
+    let scratch = args.scratch.clone().map_or_else(Scratch::default, |folder| Scratch::new(folder, None));
+    let rebuilt = Arc::new(RebuiltLayers::new(scratch));
     runtime()?.block_on(async {
+        let patches = &bundle.manifest().patches;
+        let made = patches.iter().flat_map(|patch| &patch.layers).map(|layer| layer.digest).collect();
+        let sources = Bundles([vec![Arc::clone(&bundle)], bases.clone()].concat());
+        rebuilt.make(patches, &made, &sources, &progress).await?;
         let options = ServeOptions { address: args.listen, tls };
-        let server = Server::bind(bundle, images, &options).await?;
+        let server = Server::bind(Arc::clone(&bundle), images, (rebuilt, bases), &options).await?;
         let address = server.address().to_string();
         let references = server.references().iter().map(|name| format!("{address}/{name}")).collect();
         let report = Report {

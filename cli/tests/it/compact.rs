@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers that travel as patches: made on the connected side, restored bit for bit at the site, or refused.
 
+use std::io::{BufRead as _, BufReader};
+
 use krs_compact::encoder::go::Level;
 use krs_compact::encoder::{Encoder as _, Family, Gzip};
 use krs_core::oci::digest::Digest;
@@ -182,4 +184,35 @@ fn what_no_encoder_makes_travels_as_it_is() {
     let report = site.bundle("v1.krs.tar", &["--sequence", "1", "--compact", "--format", "json"]).ok().json();
     assert_eq!(report["patched"], serde_json::Value::Null, "{report}");
     assert_eq!(report["formatVersion"], 1, "{report}");
+}
+
+#[test]
+fn layers_of_patches_are_served_where_an_earlier_bundle_has_their_base() {
+    let (mut site, _) = first_version();
+    update(&mut site, 2);
+    site.bundle("v2.krs.tar", &["--sequence", "2", "--against", "v1.krs.tar", "--compact"]).ok();
+    let serve = ["serve", "v2.krs.tar", "--listen", "127.0.0.1:0", "--format", "json"];
+    let base = layer_digest(1).to_string();
+    site.desk.krs(&serve).failed(6, &[&base, "--base"]);
+    let mut command = site.desk.command(&[&serve[..], &["--base", "v1.krs.tar"]].concat());
+    let mut child = command.spawn().unwrap();
+    let mut json = String::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        json.push_str(&line);
+        if line == "}" {
+            break;
+        }
+    }
+    let report = serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    let set = site.set();
+    let head = set.split("  images:\n").next().unwrap();
+    let references = report["references"].as_array().unwrap();
+    let images = references.iter().map(|one| format!("  - image: {}\n", one.as_str().unwrap()));
+    let set = format!("{head}  images:\n{}", images.collect::<String>());
+    let pulled = site.desk.krs_stdin(&set, &["bundle", "-", "-o", "again.krs.tar"]);
+    crate::harness::interrupt(&child);
+    assert!(child.wait().unwrap().success());
+    pulled.ok();
+    site.desk.krs(&["verify", "again.krs.tar"]).ok();
 }

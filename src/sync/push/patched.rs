@@ -2,7 +2,6 @@
 //! Layers that travel as patches: those that the registry does not have are made of layers that it has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
@@ -15,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;
 use crate::registry::Repository;
-use crate::sync::rebuild::{self, RebuildError, RebuildSource, Scratch, StoredBlob, archived, fetch};
+use crate::sync::rebuild::{self, Bundles, RebuildError, RebuildSource, Scratch, StoredBlob, fetch};
 
 impl Run<'_> {
     /// Makes the layers of patches that nothing at the destination has. Before anything is written, so that a base that is
@@ -91,9 +90,6 @@ impl RebuildSource for Sources<'_> {
         if let Some((size, repository)) = self.edge.get(digest) {
             return fetch(repository, (digest, *size), scratch).await;
         }
-        let bundle = Arc::clone(self.bundle);
-        let digest = *digest;
-        let read = tokio::task::spawn_blocking(move || archived(&bundle, &digest)).await;
-        read.map_err(|e| scratch.error(io::Error::other(e)))?
+        Bundles(vec![Arc::clone(self.bundle)]).blob(digest, scratch).await
     }
 }

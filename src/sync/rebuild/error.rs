@@ -26,8 +26,8 @@ pub enum RebuildError {
     /// A layer that a patch reads cannot be fetched.
     #[error("layer {digest}, from which others are made, cannot be read: {source}")]
     Base { digest: Digest, source: Box<RegistryError> },
-    /// A blob is nowhere. Impossible after the bundle was checked.
-    #[error("blob {digest}, from which layers are made, is not in the bundle")]
+    /// Nothing at hand has a blob.
+    #[error("blob {digest}, from which layers are made, is in none of the bundles")]
     Missing { digest: Digest },
     /// Reading the archive failed.
     #[error(transparent)]
@@ -87,7 +87,9 @@ impl Classify for RebuildError {
             }
             Self::Base { source, .. } => source.help(),
             Self::Bundle(e) => e.help(),
-            Self::Missing { .. } => None,
+            Self::Missing { .. } => Some(
+                "name an earlier bundle that has it with --base, or push the bundle to a registry that has it".to_owned(),
+            ),
             Self::Expanded { .. } | Self::Layer { .. } => Some(
                 "ask for a bundle that was made without --compact; it needs nothing of the registry"
                     .to_owned(),

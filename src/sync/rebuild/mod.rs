@@ -31,7 +31,7 @@ pub use layer::RebuiltLayer;
 pub use list::{MAX_PATCH_LIST, PatchList, PatchListBlob};
 pub use order::{Step, Work, work};
 pub use scratch::Scratch;
-pub use sources::{RebuildSource, StoredBlob, archived, fetch};
+pub use sources::{Bundles, RebuildSource, StoredBlob, fetch};
 
 /// The layers of one bundle that were made, as long as something needs them.
 #[derive(Debug)]

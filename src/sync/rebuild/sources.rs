@@ -33,7 +33,7 @@ pub type StoredBlob = Arc<dyn ReadAt + Send + Sync>;
 ///
 /// # Errors
 /// [`RebuildError::Missing`], [`RebuildError::Bundle`].
-pub fn archived(bundle: &Arc<Bundle>, digest: &Digest) -> Result<StoredBlob, RebuildError> {
+fn archived(bundle: &Arc<Bundle>, digest: &Digest) -> Result<StoredBlob, RebuildError> {
     let blob = *bundle.blob(digest).ok_or(RebuildError::Missing { digest: *digest })?;
     bundle.check_header(&blob)?;
     io::copy(&mut bundle.reader(&blob), &mut io::sink()).map_err(|e| bundle.read_error(&blob, e))?;
@@ -59,6 +59,20 @@ impl ReadAt for ArchivedBlob {
             }
         }
         Ok(())
+    }
+}
+
+/// What bundles at hand have, each blob from the first that has it.
+#[derive(Debug, Clone)]
+pub struct Bundles(pub Vec<Arc<Bundle>>);
+
+impl RebuildSource for Bundles {
+    async fn blob(&self, digest: &Digest, scratch: &Scratch) -> Result<StoredBlob, RebuildError> {
+        let bundle = self.0.iter().find(|bundle| bundle.blob(digest).is_some());
+        let bundle = Arc::clone(bundle.ok_or(RebuildError::Missing { digest: *digest })?);
+        let digest = *digest;
+        let read = tokio::task::spawn_blocking(move || archived(&bundle, &digest)).await;
+        read.map_err(|e| scratch.error(io::Error::other(e)))?
     }
 }
 

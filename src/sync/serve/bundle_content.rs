@@ -23,6 +23,7 @@ use crate::oci;
 use crate::oci::closure::Manifests;
 use crate::oci::digest::{self, Digest, Hasher};
 use crate::oci::reference::Selector;
+use crate::sync::rebuild::{RebuiltLayer, RebuiltLayers};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 << 10;
@@ -47,6 +48,10 @@ pub struct Fault {
 pub struct BundleContent {
     manifests: Manifests,
     source: Source,
+    /// Earlier bundles, which may have layers that this one leaves to the site.
+    bases: Vec<Source>,
+    /// Layers that were made of patches.
+    rebuilt: Option<Arc<RebuiltLayers>>,
 }
 
 /// Where blobs come from.
@@ -74,7 +79,17 @@ impl BundleContent {
         manifests: Manifests,
         on_fault: impl Fn(Fault) + Send + Sync + 'static,
     ) -> Self {
-        Self { manifests, source: Source { bundle, damaged: Arc::default(), on_fault: Arc::new(on_fault) } }
+        let source = Source { bundle, damaged: Arc::default(), on_fault: Arc::new(on_fault) };
+        Self { manifests, source, bases: Vec::new(), rebuilt: None }
+    }
+
+    /// Serves layers that were made of patches too, and those that the bundle leaves to the site and one of `bases` has.
+    #[must_use]
+    pub fn with_layers(mut self, rebuilt: Arc<RebuiltLayers>, bases: Vec<Arc<Bundle>>) -> Self {
+        let source = |bundle| Source { bundle, ..self.source.clone() };
+        self.bases = bases.into_iter().map(source).collect();
+        self.rebuilt = Some(rebuilt);
+        self
     }
 
     /// Responds to `request` for `repository`.
@@ -128,16 +143,25 @@ impl BundleContent {
             name_content(response.headers_mut(), digest);
             return response;
         }
-        let blob = repository.content.contains(digest).then(|| self.source.bundle.blob(digest)).flatten();
-        let Some(blob) = blob.copied() else {
-            return error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "the bundle holds no such blob here");
+        let is_listed = repository.content.contains(digest);
+        let sources = std::iter::once(&self.source).chain(&self.bases).filter(|_| is_listed);
+        let archived = sources.into_iter().find_map(|source| Some((source, *source.bundle.blob(digest)?)));
+        let rebuilt = self.rebuilt.as_ref().filter(|_| is_listed).and_then(|layers| layers.get(digest));
+        let size = match (archived, &rebuilt) {
+            (Some((_, blob)), _) => blob.size,
+            (None, Some(layer)) => layer.size(),
+            (None, None) => {
+                return error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "the bundle holds no such blob here");
+            }
         };
-        if let Err((status, message)) = self.source.check(blob).await {
+        if let Some((source, blob)) = archived
+            && let Err((status, message)) = source.check(blob).await
+        {
             return error(status, "UNKNOWN", message);
         }
         let range_header = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
-        let (first, length, status) = match range(range_header, blob.size) {
-            Range::Full => (0, blob.size, StatusCode::OK),
+        let (first, length, status) = match range(range_header, size) {
+            Range::Full => (0, size, StatusCode::OK),
             Range::Part(first, length) => (first, length, StatusCode::PARTIAL_CONTENT),
             Range::Unsatisfiable => {
                 let mut response = error(
@@ -145,14 +169,19 @@ impl BundleContent {
                     "BLOB_UPLOAD_INVALID",
                     "the blob is not that large",
                 );
-                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{}", blob.size)) {
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}")) {
                     response.headers_mut().insert(CONTENT_RANGE, value);
                 }
                 return response;
             }
         };
         let head = request.method() == Method::HEAD;
-        let body = if head { Body::empty() } else { self.source.content(blob, first, length) };
+        let body = match (archived, rebuilt) {
+            _ if head => Body::empty(),
+            (Some((source, blob)), _) => source.content(blob, first, length),
+            (None, Some(layer)) => made_content(layer, first, length),
+            (None, None) => Body::empty(),
+        };
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -161,8 +190,7 @@ impl BundleContent {
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         name_content(headers, digest);
         if status == StatusCode::PARTIAL_CONTENT
-            && let Ok(value) =
-                HeaderValue::from_str(&format!("bytes {first}-{}/{}", first + length - 1, blob.size))
+            && let Ok(value) = HeaderValue::from_str(&format!("bytes {first}-{}/{size}", first + length - 1))
         {
             headers.insert(CONTENT_RANGE, value);
         }
@@ -259,6 +287,31 @@ impl Source {
     fn damaged(&self) -> parking_lot::MutexGuard<'_, HashSet<Digest>> {
         self.damaged.lock()
     }
+}
+
+/// Streams a part of a layer that was made, and verified then.
+fn made_content(layer: Arc<RebuiltLayer>, first: u64, length: u64) -> Body {
+    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
+    tokio::task::spawn_blocking(move || {
+        let mut sent = 0;
+        while sent < length {
+            let most = usize::try_from(length - sent).unwrap_or(usize::MAX).min(CHUNK);
+            let mut chunk = vec![0; most];
+            let read = layer.read_at(first + sent, &mut chunk).map(|read| {
+                chunk.truncate(read);
+                sent += read as u64;
+                Bytes::from(chunk)
+            });
+            let failed = read.is_err();
+            // The client has disconnected.
+            if sender.blocking_send(read).is_err() || failed {
+                return;
+            }
+        }
+    });
+    Body::from_stream(stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    }))
 }
 
 fn referrers(repository: &Repository, subject: &Digest, text: Option<&str>) -> Response<Body> {

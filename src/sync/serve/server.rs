@@ -16,6 +16,7 @@ use super::options::{ServeError, ServeOptions};
 use super::request::{Route, query, route};
 use super::response::{error, finish, json, page, read_only, unknown_name};
 use crate::bundle::{Bundle, BundledImages};
+use crate::sync::rebuild::RebuiltLayers;
 
 /// A server of one bundle. It listens, and responds while [`Self::run`] runs.
 #[derive(Debug)]
@@ -25,17 +26,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen.
+    /// Starts to listen. `rebuilt` has the layers that travel as patches, and `bases` those that the bundle
+    /// leaves to the site.
     ///
     /// # Errors
     /// [`ServeError`].
     pub async fn bind(
         bundle: Arc<Bundle>,
         images: BundledImages,
+        (rebuilt, bases): (Arc<RebuiltLayers>, Vec<Arc<Bundle>>),
         options: &ServeOptions,
     ) -> Result<Self, ServeError> {
         let listener = Listener::bind(options).await?;
-        Ok(Self { listener, offer: Arc::new(ServedBundle::new(bundle, images)) })
+        Ok(Self { listener, offer: Arc::new(ServedBundle::new(bundle, images, rebuilt, bases)) })
     }
 
     /// The address that it listens on.
@@ -68,11 +71,17 @@ struct ServedBundle {
 }
 
 impl ServedBundle {
-    fn new(bundle: Arc<Bundle>, images: BundledImages) -> Self {
+    fn new(
+        bundle: Arc<Bundle>,
+        images: BundledImages,
+        rebuilt: Arc<RebuiltLayers>,
+        bases: Vec<Arc<Bundle>>,
+    ) -> Self {
         let catalog = Catalog::new(&bundle, &images);
         let references = catalog.references(&bundle);
         let bundle_content =
             BundleContent::new(bundle, images.manifests, |fault| tracing::error!("{}", fault.message));
+        let bundle_content = bundle_content.with_layers(rebuilt, bases);
         Self { bundle_content, catalog, references }
     }
 
