@@ -192,7 +192,11 @@ fn message(stderr: &[u8]) -> String {
         |line: &&str| line.is_empty() || line.starts_with("# Warning") || line.starts_with("Use --debug");
     let lines = text.lines().map(str::trim).filter(|line| !is_noise(line)).collect::<Vec<_>>();
     let last = lines.iter().rev().take(4).rev().copied().collect::<Vec<_>>().join("; ");
-    let last = last.strip_prefix("Error: ").unwrap_or(&last);
+    // What a log of klog adds, as some builds of kubectl print it.
+    let last = last
+        .split_once("\"command failed\" err=\"")
+        .map_or(last.as_str(), |(_, error)| error.strip_suffix('"').unwrap_or(error));
+    let last = ["Error: ", "error: "].iter().find_map(|prefix| last.strip_prefix(prefix)).unwrap_or(last);
     if last.is_empty() { "it did not say why".to_owned() } else { printable(&masked(last), MAX_REASON) }
 }
 
@@ -222,6 +226,13 @@ mod tests {
         assert_eq!(
             script("echo 'Error: no values' >&2; exit 1").unwrap_err(),
             failed("sh failed: no values")
+        );
+        assert_eq!(
+            script(
+                "echo 'E1128 00:36:39.453883 7 run.go:72] \"command failed\" err=\"no target\"' >&2; exit 1"
+            )
+            .unwrap_err(),
+            failed("sh failed: no target")
         );
         assert_eq!(script("exit 3").unwrap_err(), failed("sh failed: it did not say why"));
         assert_eq!(script("printf '\\377'").unwrap_err(), failed("sh printed what is not UTF-8"));
