@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn other_plain_bytes_and_changed_corrections_give_errors_or_other_streams(
+    fn t318_other_plain_bytes_and_changed_corrections_give_errors_or_other_streams(
         data in bytes(), level in 1u32..10, bit in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>(),
     ) {
         let gzip = gzip(&data, level);
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn corrections_of_any_bytes_end(corrections in prop::collection::vec(any::<u8>(), 0..4000), data in bytes()) {
+    fn t318_corrections_of_any_bytes_end(corrections in prop::collection::vec(any::<u8>(), 0..4000), data in bytes()) {
         let _ = replay(&corrections, &data, Trees::Go, 5000);
     }
 }
@@ -119,6 +119,21 @@ fn blocks_of_all_kinds_with_padding_are_replayed() {
     let gzip = member(&mut bits, &plain);
     let recorded = record_all(&gzip, Trees::Go).unwrap();
     assert_eq!(replay(&recorded.corrections, &plain, Trees::Go, 7).unwrap(), deflate(&gzip));
+}
+
+#[test]
+fn t318_corrections_that_end_early_or_are_left_over_or_copy_other_bytes_are_refused() {
+    let plain: Vec<u8> = (0..50_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8 & 7).collect();
+    let gzip = gzip(&plain, 1);
+    let corrections = record_all(&gzip, Trees::Go).unwrap().corrections;
+    assert_eq!(replay(&corrections, &plain, Trees::Go, 5000).unwrap(), deflate(&gzip));
+    let error = |corrections: &[u8], plain: &[u8]| replay(corrections, plain, Trees::Go, 5000).unwrap_err();
+    let half = &corrections[..corrections.len() / 2];
+    assert!(matches!(error(half, &plain), CorrectionError::TooFew { .. }));
+    assert_eq!(error(&[&corrections[..], &[0]].concat(), &plain), CorrectionError::TooMany);
+    // Bytes without repetitions: the first match of the corrections is none.
+    let other: Vec<u8> = (0..50_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    assert!(matches!(error(&corrections, &other), CorrectionError::Match { .. }));
 }
 
 #[test]

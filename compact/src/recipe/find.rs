@@ -2,13 +2,14 @@
 //! The recipe of a compressed layer.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::mem::discriminant;
 
 use super::candidate::{Candidate, Part, families};
+use super::recompress::{RecipeError, recompress};
 use super::{BEHIND_MAXIMUM, Corrections, Gzip, Recipe};
 use crate::corrections::{CorrectionError, Limits, RecordError, Trees, record};
-use crate::deflate::inflate::{Fault, GzipReader, InflateError, Piece};
+use crate::deflate::inflate::{Fault, GzipReader, InflateError, Piece, PlainReader};
 use crate::encoder::Family;
 
 /// Plain bytes on which each encoder is tried: several blocks of each, and one of pgzip with what must follow it.
@@ -51,6 +52,9 @@ pub enum Reason {
     /// A block with too many tokens.
     #[error("no encoder reproduces the stream, and corrections do not describe it: {0}")]
     Correction(#[source] CorrectionError),
+    /// The corrections were tried, and the result is not the layer.
+    #[error("no encoder reproduces the stream, and with corrections the result differs from it")]
+    Different,
     /// A recipe of more than a tenth of the layer.
     #[error(
         "no encoder reproduces the stream, and the corrections would be larger than a tenth of the layer"
@@ -83,11 +87,11 @@ impl From<InflateError> for Stop {
 ///
 /// # Flow
 /// Each encoder is tried on the first mebibyte. Those that are equal run over the stream. If none is equal to its end, corrections
-/// are made to the match finder that needs the fewest of them at the beginning.
+/// are made to the match finder that needs the fewest of them at the beginning, and tried.
 ///
 /// # Guarantees
-/// A recipe without corrections was compared with the layer, byte for byte. The layer is read from its beginning at most three times,
-/// and its first megabytes once for each encoder. Memory is below 64 MiB beside the recipe, which is not larger than a tenth of the layer.
+/// A recipe without corrections was compared with the layer, byte for byte; one with corrections by size and CRC-32. The layer is read
+/// from its beginning at most five times, and its first megabytes once for each encoder. Memory is below 64 MiB beside the recipe, which is not larger than a tenth of the layer.
 ///
 /// # Errors
 /// The file cannot be read. What is wrong with the layer itself is a [`Reason`].
@@ -261,7 +265,44 @@ fn correct<R: Read + Seek>(layer: &mut R, header: Vec<u8>) -> Result<Recipe, Sto
     if recipe.encode().len() as u64 > gzip.position() / DIVISOR {
         return Err(Stop::Reason(Reason::TooLarge));
     }
+    verify(layer, &recipe)?;
     Ok(recipe)
+}
+
+/// Size and CRC-32 of what is written.
+#[derive(Default)]
+struct Summary {
+    size: u64,
+    checksum: crc32fast::Hasher,
+}
+
+impl Write for Summary {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.size += bytes.len() as u64;
+        self.checksum.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether the recipe gives the layer back.
+fn verify<R: Read + Seek>(layer: &mut R, recipe: &Recipe) -> Result<(), Stop> {
+    let (mut expected, mut actual) = (Summary::default(), Summary::default());
+    layer.rewind()?;
+    io::copy(layer, &mut expected)?;
+    layer.rewind()?;
+    // It has one member, as was found before, and what is behind it may be anything.
+    let plain = PlainReader::of_first_member(&mut *layer)?;
+    recompress(recipe, plain, &mut actual).map_err(|error| match error {
+        RecipeError::Correction(error) => Stop::Reason(Reason::Correction(error)),
+        RecipeError::Decode(_) => Stop::Reason(Reason::Different),
+        RecipeError::Read(error) | RecipeError::Write(error) => Stop::Io(error),
+    })?;
+    let is_equal = expected.size == actual.size && expected.checksum.finalize() == actual.checksum.finalize();
+    if is_equal { Ok(()) } else { Err(Stop::Reason(Reason::Different)) }
 }
 
 /// The match finder and the codes that need the fewest corrections at the beginning of a stream.

@@ -7,6 +7,7 @@ use std::io::{self, Cursor, Write};
 use proptest::prelude::*;
 
 use super::*;
+use crate::corrections::CorrectionError;
 use crate::deflate::inflate::PlainReader;
 use crate::deflate::{
     BitWriter, MatchFinder as _, Place, Token, TokenSink, Trailer, fixed_codes, write_fixed_header,
@@ -111,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn decoding_any_bytes_ends_and_what_it_accepts_has_one_form(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn t316_decoding_any_bytes_ends_and_what_it_accepts_has_one_form(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         let bytes = [&[1, bytes.first().map_or(0, |byte| byte % 3)], &bytes[..]].concat();
         if let Ok(recipe) = Recipe::decode(&bytes) {
             prop_assert!(recipe.encode() == bytes);
@@ -159,6 +160,42 @@ fn large_layers_are_followed_to_their_end_and_differences_become_corrections() {
     assert_eq!(gzip.family(), family);
     assert!(gzip.corrections().is_some_and(|size| size < 4000), "{:?}", gzip.corrections());
     assert!(rebuild(&recipe, &plain) == layer);
+}
+
+/// The corrections of millions of empty blocks are a few kilobytes.
+#[test]
+fn t317_corrections_of_blocks_without_end_are_refused() {
+    let (mut bits, codes) = (BitWriter::default(), fixed_codes());
+    // A little more than the output that one step may have, at 10 bits a block.
+    for _ in 0..7_000_000 {
+        write_fixed_header(false, &mut bits);
+        codes.write_end(&mut bits);
+    }
+    write_fixed_header(true, &mut bits);
+    write_tokens(&[Token::Literal(b'a')], &codes, &mut bits);
+    codes.write_end(&mut bits);
+    bits.align();
+    let mut layer = crate::deflate::header(0, 0, 3).to_vec();
+    bits.drain(&mut layer);
+    let mut trailer = Trailer::default();
+    trailer.update(b"a");
+    layer.extend_from_slice(&trailer.bytes());
+
+    let mut gzip = crate::deflate::inflate::GzipReader::new(&layer[..]).unwrap();
+    let mut finder = go::Level::new(6).and_then(go::Level::lazy).unwrap();
+    let limits = crate::corrections::Limits { plain: u64::MAX, divisor: 10 };
+    let bytes = crate::corrections::record(&mut gzip, &mut finder, Trees::Go, limits).unwrap().corrections;
+    assert!(bytes.len() < 20_000);
+    let recipe = Recipe::Gzip(Gzip {
+        family: Family::Go(go::Level::new(6).unwrap()),
+        corrections: Some(Corrections { trees: Trees::Go, bytes }),
+        header: layer[..10].to_vec(),
+        behind: Vec::new(),
+    });
+    let mut out = Vec::new();
+    let error = recompress(&recipe, &b"a"[..], &mut out).unwrap_err();
+    assert!(matches!(error, RecipeError::Correction(CorrectionError::TooLarge { at: 0, .. })), "{error}");
+    assert!(out.len() < 9 << 20);
 }
 
 #[test]
@@ -213,7 +250,7 @@ fn a_layer_whose_corrections_are_large_travels_as_it_is() {
 }
 
 #[test]
-fn recipes_with_wrong_sizes_versions_and_names_are_refused() {
+fn t316_recipes_with_wrong_sizes_versions_and_names_are_refused() {
     let six = Family::Go(go::Level::new(6).unwrap()).to_bytes();
     let with = |bytes: &[u8]| Recipe::decode(&[&[1, 1, six[0], six[1]], bytes].concat());
     assert!(with(&[0, 0]).is_ok());

@@ -14,6 +14,7 @@ pub struct PlainReader<R> {
     members: GzipReader<R>,
     /// Bytes of the last piece that are not given yet.
     rest: usize,
+    is_first_only: bool,
 }
 
 impl<R: Read> PlainReader<R> {
@@ -22,7 +23,15 @@ impl<R: Read> PlainReader<R> {
     /// # Errors
     /// The reader fails, or there is no gzip header.
     pub fn new(reader: R) -> Result<Self, InflateError> {
-        Ok(Self { members: GzipReader::new(reader)?, rest: 0 })
+        Ok(Self { members: GzipReader::new(reader)?, rest: 0, is_first_only: false })
+    }
+
+    /// The same, but what is behind the first member is not read.
+    ///
+    /// # Errors
+    /// The reader fails, or there is no gzip header.
+    pub fn of_first_member(reader: R) -> Result<Self, InflateError> {
+        Ok(Self { is_first_only: true, ..Self::new(reader)? })
     }
 
     /// Makes `rest` nonzero unless the stream is at its end.
@@ -32,7 +41,7 @@ impl<R: Read> PlainReader<R> {
                 Piece::Block(_) => {}
                 Piece::Data { plain, .. } => self.rest = plain.len(),
                 Piece::End => {
-                    if !self.members.next_member()? {
+                    if self.is_first_only || !self.members.next_member()? {
                         break;
                     }
                 }

@@ -224,4 +224,19 @@ pub(super) const MEDIA: &[Fault] = &[
         "it ends at the signed size; the layer is named, and nothing is pushed",
     ),
     (315, "a patch whose lengths are not those of the signed manifest", "refused before anything is made"),
+    (
+        316,
+        "the recipe of a compressed layer with wrong sizes, names, versions",
+        "refused with what is wrong; every size is bounded",
+    ),
+    (
+        317,
+        "a recipe of a few kilobytes for blocks without end",
+        "refused after a few megabytes; the layer's size bounds the rest",
+    ),
+    (
+        318,
+        "corrections that are cut, continued, changed, or belong to other bytes",
+        "refused, or another layer, which its digest refuses; they never run on or read elsewhere",
+    ),
 ];
