@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! JSON from and for untrusted parties: written canonically, read strictly and with limits.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Deepest nesting of a JSON text. The formats of krs and OCI manifests need fewer than 10 levels.
@@ -165,10 +166,10 @@ impl<'de> Visitor<'de> for Shape {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let below = self.below()?;
-        let mut keys = HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
+        let mut keys = Keys::default();
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             map.next_value_seed(below)?;
-            if let Some(twice) = keys.replace(key) {
+            if let Some(twice) = keys.insert(key) {
                 let twice = crate::redact::printable(&twice, 60);
                 return Err(serde::de::Error::custom(format_args!("the key `{twice}` occurs twice")));
             }
@@ -179,6 +180,60 @@ impl<'de> Visitor<'de> for Shape {
             }
         }
         Ok(())
+    }
+}
+
+/// A key; it is copied only where it has escapes.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+/// Most keys of an object that are compared one by one: nearly all objects have fewer, and a table of hashes for each costs
+/// half of the time that a catalog takes.
+const FEW_KEYS: usize = 16;
+
+/// The keys of an object.
+#[derive(Default)]
+struct Keys<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Keys<'de> {
+    fn len(&self) -> usize {
+        self.few.len() + self.many.len()
+    }
+
+    /// Returns the key if it is there already.
+    fn insert(&mut self, key: Cow<'de, str>) -> Option<Cow<'de, str>> {
+        if self.few.contains(&key) {
+            return Some(key);
+        }
+        if self.few.len() < FEW_KEYS {
+            self.few.push(key);
+            return None;
+        }
+        self.many.replace(key)
     }
 }
 
@@ -203,8 +258,43 @@ mod tests {
         assert!(refused(&("[".repeat(40) + &"]".repeat(40))));
         assert!(parse::<Value>(b"[1,2,3]", 6).is_err());
         let keys = |n: usize| (0..n).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",");
+        assert!(!refused(&format!("{{{}}}", keys(40))));
+        for twice in [0, FEW_KEYS - 1, FEW_KEYS, 39] {
+            assert!(refused(&format!("{{{},\"{twice}\":0}}", keys(40))), "{twice}");
+        }
         assert!(!refused(&format!("{{{}}}", keys(MAX_KEYS))));
         assert!(refused(&format!("{{{}}}", keys(MAX_KEYS + 1))));
+    }
+
+    #[test]
+    fn t06_keys_that_differ_only_in_their_escapes_are_one_key() {
+        let spellings = [
+            ["a", r"\u0061"],
+            ["/", r"\/"],
+            [r"\n", r"\u000a"],
+            ["\u{e9}", r"\u00e9"],
+            [r"\u00E9", r"\u00e9"],
+            ["\u{1f600}", r"\ud83d\ude00"],
+            ["\\\\u0061", r"\u005cu0061"],
+        ];
+        let others = |n: usize| (0..n).map(|n| format!("\"{n}\":0,")).collect::<String>();
+        for [one, other] in spellings {
+            for (first, second) in [(one, other), (other, one), (other, other)] {
+                // Both among the first keys of the object, one of them, and none.
+                for (before, between) in [(0, 1), (0, FEW_KEYS), (FEW_KEYS, 1)] {
+                    let last = others(before + between).split_off(others(before).len());
+                    let text = format!("{{{}\"{first}\":1,{last}\"{second}\":2}}", others(before));
+                    let error = parse::<Value>(text.as_bytes(), 1000).unwrap_err().to_string();
+                    assert!(error.contains("occurs twice"), "{text}: {error}");
+                }
+            }
+        }
+        // A backslash that is itself escaped, a key in an object within, and a value are no duplicates.
+        for distinct in [r#"{"a":0,"\\u0061":0}"#, r#"{"a":{"\u0061":0}}"#, r#"{"a":"\u0061"}"#] {
+            assert!(!refused(distinct), "{distinct}");
+        }
+        let error = parse::<Value>(br#"{"key":0,"\u006bey":0}"#, 100).unwrap_err().to_string();
+        assert!(error.contains("the key `key` occurs twice"), "{error}");
     }
 
     #[test]
