@@ -16,6 +16,7 @@ pub mod corpus;
 #[cfg(unix)]
 pub mod daemon;
 pub mod distribution;
+pub mod fleet;
 pub mod git;
 pub mod gitea;
 pub mod image;

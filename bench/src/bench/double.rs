@@ -32,10 +32,15 @@ pub(crate) struct Requests {
 
 /// Builds the program.
 pub(crate) fn build() -> Result<PathBuf> {
+    build_program("krs-registry")
+}
+
+/// Builds a program of the tests.
+pub(crate) fn build_program(name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(checkout());
-    cargo.args(["build", "--locked", "--package", "krs-testing", "--bin", "krs-registry"]);
-    run::executable(&mut cargo, "krs-registry")
+    cargo.args(["build", "--locked", "--package", "krs-testing", "--bin", name]);
+    run::executable(&mut cargo, name)
 }
 
 impl Double {

@@ -2,6 +2,7 @@
 //! `cargo xtask bench`: compares the cost of krs with the least possible work and with other programs, in one run.
 
 mod double;
+mod fleet;
 mod floor;
 mod http;
 mod inventory;
@@ -92,8 +93,8 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         Some(krs) => std::path::absolute(krs)?,
         None => build()?,
     };
-    // Many images are made, not taken from the corpus.
-    let without_corpus = args.only.iter().all(|name| matches!(name, Name::Scale | Name::Trips));
+    // Many images and sites are made, not taken from the corpus.
+    let without_corpus = args.only.iter().all(|name| matches!(name, Name::Fleet | Name::Scale | Name::Trips));
     let corpus = corpus::in_cache(cache, args.small || (without_corpus && !args.only.is_empty()))?;
     let bench = prepare(cache, args, krs, corpus)?;
     let (mut tables, mut results) = (Vec::new(), Vec::new());
@@ -164,6 +165,7 @@ fn one(bench: &Bench, name: Name, small: bool) -> Result<(Vec<Table>, Vec<GoalRe
     step(&format!("bench {title}"), || match name {
         Name::Kill => special::kill(bench).map(|(table, result)| (vec![table], vec![result])),
         Name::Delta => special::delta(bench).map(|(table, result)| (vec![table], vec![result])),
+        Name::Fleet => fleet::run(bench, small).map(|(table, results)| (vec![table], results)),
         Name::Scale => scale::run(bench, small),
         Name::Trips => trips::run(bench, small),
         _ => {

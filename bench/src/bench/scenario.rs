@@ -33,6 +33,8 @@ pub(crate) enum Name {
     Scale,
     /// What costs because it is asked, not because it is large
     Trips,
+    /// Receipts of three hundred sites
+    Fleet,
 }
 
 /// Which images of the corpus.

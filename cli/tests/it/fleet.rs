@@ -1,17 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all sites have: tables, documents, lines of values, and the proposed commands.
 
-use std::collections::HashMap;
-use std::io::Write as _;
-
-use jiff::{SignedDuration, Timestamp};
-use krs_core::bundle::StreamName;
-use krs_core::oci::digest::Digest;
-use krs_core::oci::reference::Reference;
-use krs_core::sync::catalog::{Record, SentBundle, SentImage};
-use krs_core::sync::receipt::{
-    ImportedBundle, RefusedBundle, RegistryCapabilities, SiteReceipt, SiteRegistry, SiteRepository, SiteRoot,
-};
+use jiff::SignedDuration;
+use krs_core::sync::receipt::RefusedBundle;
 use serde_json::Value;
 
 use crate::harness::{Outcome, Site};
@@ -233,105 +224,12 @@ fn t297_texts_of_sites_never_reach_the_terminal_as_control_characters() {
     assert_eq!(csv.lines().count(), 1 + 2 + 3, "{csv:?}");
 }
 
-#[cfg(unix)]
-/// Receipts of as many sites, with as many images each, and a catalog with as many bundles of them: every site has the
-/// images of one of the bundles, and some of the others.
-fn make_fleet(site: &Site, sites: u64, images: u64, bundles: u64) {
-    let digest = |kind: &str, n: u64| Digest::of(format!("{kind} {n}").as_bytes());
-    // Of each bundle a tenth of the images is new, and shares all but two of its layers with the earlier version.
-    let version = |image: u64, bundle: u64| (bundle + image % 10) / 10;
-    let image = |image: u64, bundle: u64| digest("image", image * 1000 + version(image, bundle));
-    let reference = |n: u64| format!("registry.example.com/team/app-{n}:1.0").parse::<Reference>().unwrap();
-    let begin =
-        Timestamp::from_second(Timestamp::now().as_second()).unwrap() - SignedDuration::from_hours(2000);
-    let made = |n: u64| begin + SignedDuration::from_hours(i64::try_from(n).unwrap());
-    let stream = "prod".parse::<StreamName>().unwrap();
-    let sent = |sequence: u64| {
-        let layers = (0..images).flat_map(|n| {
-            let own = version(n, sequence);
-            [(digest("base", n % 50), 30 << 20), (digest("middle", n), 5 << 20)]
-                .into_iter()
-                .chain((0..2).map(move |part| (digest("layer", n * 10_000 + own * 10 + part), 1 << 20)))
-        });
-        let mut positions = HashMap::new();
-        let mut list = Vec::new();
-        let positions = layers.map(|layer| {
-            *positions.entry(layer.0).or_insert_with(|| {
-                list.push(layer);
-                u32::try_from(list.len() - 1).unwrap()
-            })
-        });
-        let positions = positions.collect::<Vec<_>>();
-        let other =
-            |n| [(image(n, sequence), 1500), (digest("config", n * 1000 + version(n, sequence)), 7000)];
-        SentBundle {
-            audience: vec![],
-            base: vec![],
-            bytes: 1 << 30,
-            created_at: made(sequence),
-            digest: digest("bundle", sequence),
-            file: format!("prod-{sequence}.krs.tar"),
-            format_version: 1,
-            identity: digest("identity", sequence),
-            images: (0..images)
-                .map(|n| SentImage {
-                    digest: image(n, sequence),
-                    layers: positions[usize::try_from(n).unwrap() * 4..][..4].to_vec(),
-                    platforms: vec![],
-                    reference: reference(n),
-                    repositories: vec![format!("team/app-{n}").parse().unwrap()],
-                })
-                .collect(),
-            other_blobs: (0..images).flat_map(other).collect(),
-            layers: list,
-            sent_at: made(sequence),
-            sequence,
-            signed_by: vec![],
-            stream: stream.clone(),
-        }
-    };
-    let mut file = std::fs::File::create(site.desk.path("c.jsonl")).unwrap();
-    for sequence in 1..=bundles {
-        file.write_all(&Record::Bundle(sent(sequence)).encode().unwrap()).unwrap();
-    }
-    for n in 0..sites {
-        let name = format!("site-{n:03}");
-        let sequence = bundles - n % bundles.min(20);
-        let mut receipt = SiteReceipt::empty(name.parse().unwrap(), made(bundles + 1), "test".to_owned());
-        receipt.imported = vec![ImportedBundle {
-            created_at: made(sequence),
-            digest: digest("bundle", sequence),
-            sequence,
-            stream: stream.clone(),
-        }];
-        let mut repositories = (0..images)
-            .map(|number| SiteRepository {
-                name: format!("team/app-{number}").parse().unwrap(),
-                roots: vec![SiteRoot {
-                    // Each site misses some that the others have.
-                    digest: image(number, if number % 97 == n % 97 { 1 } else { sequence }),
-                    platforms: vec![],
-                    reference: reference(number),
-                    tags: vec!["1.0".parse().unwrap()],
-                }],
-            })
-            .collect::<Vec<_>>();
-        repositories.sort_by(|a, b| a.name.cmp(&b.name));
-        let registry = "edge.local:5000".parse().unwrap();
-        receipt.registries =
-            vec![SiteRegistry { abilities: RegistryCapabilities::default(), registry, repositories }];
-        write(site, &format!("receipts/{name}.receipt.json"), &receipt, "berlin");
-    }
-}
-
 /// Peak memory in MiB and the time of a status of a made fleet.
 #[cfg(unix)]
 fn measure(sites: u64, images: u64, bundles: u64) -> (u64, std::time::Duration) {
     let site = Site::new();
-    std::fs::create_dir(site.desk.path("receipts")).unwrap();
-    site.desk.keygen("berlin");
-    make_fleet(&site, sites, images, bundles);
-    let arguments = ["fleet", "status", "receipts", "--catalog", "c.jsonl", "--site-key", "berlin.pub"];
+    krs_testing::fleet::write(site.desk.folder(), sites, images, bundles);
+    let arguments = ["fleet", "status", "receipts", "--catalog", "catalog.jsonl", "--site-key", "sites.pub"];
     let cost = hostile::measured(&site.desk, &arguments);
     assert_eq!(cost.code, 0);
     let begin = std::time::Instant::now();
