@@ -302,8 +302,8 @@ fn the_receipt_of_a_cluster_is_verified_and_written_with_its_signature() {
         let digest = Digest::of(json);
         let key = String::from_utf8(bytes(&site, "berlin.pub")).unwrap();
         let index = serde_json::json!({"data": {
-            "digest": digest.to_string(), "parts": "1", "site.pub": key, "short": format!("{text}\n"),
-            "receipt.json.minisig": String::from_utf8_lossy(signature),
+            "createdAt": receipt.created_at.to_string(), "digest": digest.to_string(), "parts": "1", "site": "berlin",
+            "site.pub": key, "short": format!("{text}\n"), "receipt.json.minisig": String::from_utf8_lossy(signature),
         }});
         let name = krs_core::sync::receipt::part_name(&digest, 0);
         let part =

@@ -11,6 +11,7 @@ pub mod high_water_marks;
 pub mod lease;
 pub mod media_receipts;
 pub mod metrics;
+pub mod own_secret;
 pub mod receipt_maps;
 pub mod site_key;
 pub mod stored;

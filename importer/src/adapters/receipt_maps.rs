@@ -2,12 +2,12 @@
 //! The receipt of the site in the cluster: ConfigMaps with its parts, and `krs-receipt`, which names them. The parts are written
 //! first and old ones deleted last, so that `krs-receipt` names a complete receipt at any time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use krs_core::oci::digest::Digest;
-use krs_core::sync::receipt::{MAX_RECEIPT, MAX_RECEIPT_PART, RECEIPT_MAP, SiteName, part_name};
+use krs_core::sync::receipt::{RECEIPT_MAP, RECEIPT_PART_KEY, ReceiptIndex, SiteName, part_name};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
@@ -17,16 +17,6 @@ use crate::engine::receipt_parts::split;
 
 /// Marks the parts.
 const LABEL: &str = "kuberegistrysync.io/receipt-part";
-/// The key in a part.
-const PART: &str = "part";
-/// The keys in the index.
-const SIGNATURE: &str = "receipt.json.minisig";
-const PUBLIC_KEY: &str = "site.pub";
-const SHORT: &str = "short";
-const PARTS: &str = "parts";
-const DIGEST: &str = "digest";
-const CREATED_AT: &str = "createdAt";
-const SITE: &str = "site";
 /// Parts in one page of a list.
 const PAGE: u32 = 100;
 
@@ -49,16 +39,6 @@ pub struct SignedReceipt {
     pub short: String,
 }
 
-/// What the index says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiptIndex {
-    /// SHA-256 of the receipt.
-    pub digest: Digest,
-    /// The public key of the site.
-    pub public_key: String,
-    parts: usize,
-}
-
 /// The ConfigMaps.
 #[derive(Debug, Clone)]
 pub struct ReceiptMaps(Api<ConfigMap>);
@@ -78,7 +58,7 @@ impl ReceiptMaps {
             return Ok(None);
         };
         let parts = self.parts().await?;
-        let is_complete = (0..index.parts).all(|n| parts.contains(&part_name(&index.digest, n)));
+        let is_complete = index.part_names().all(|name| parts.contains(&name));
         Ok(Some(index).filter(|_| is_complete))
     }
 
@@ -88,9 +68,10 @@ impl ReceiptMaps {
     /// The API server.
     pub async fn read(&self, index: &ReceiptIndex) -> Result<Option<String>, kube::Error> {
         let mut json = String::new();
-        for number in 0..index.parts {
-            let part = self.0.get_opt(&part_name(&index.digest, number)).await?;
-            let Some(part) = part.and_then(|map| map.data?.remove(PART)) else { return Ok(None) };
+        for name in index.part_names() {
+            let part = self.0.get_opt(&name).await?;
+            let part = part.and_then(|map| map.data?.remove(RECEIPT_PART_KEY));
+            let Some(part) = part else { return Ok(None) };
             json.push_str(&part);
         }
         Ok(Some(json).filter(|json| Digest::of(json.as_bytes()) == index.digest))
@@ -109,18 +90,19 @@ impl ReceiptMaps {
         let mut names = BTreeSet::new();
         for (number, part) in parts.iter().enumerate() {
             let name = part_name(&receipt.digest, number);
-            self.apply(&name, &json!({LABEL: "true"}), &json!({PART: part})).await?;
+            self.apply(&name, &json!({LABEL: "true"}), &json!({RECEIPT_PART_KEY: part})).await?;
             names.insert(name);
         }
-        let data = json!({
-            SIGNATURE: receipt.signature,
-            PUBLIC_KEY: receipt.public_key,
-            SHORT: receipt.short,
-            PARTS: parts.len().to_string(),
-            DIGEST: receipt.digest.to_string(),
-            CREATED_AT: receipt.created_at.to_string(),
-            SITE: receipt.site.as_str(),
-        });
+        let index = ReceiptIndex {
+            created_at: receipt.created_at,
+            digest: receipt.digest,
+            parts: parts.len(),
+            public_key: receipt.public_key.clone(),
+            short: receipt.short.clone(),
+            signature: receipt.signature.clone(),
+            site: receipt.site.clone(),
+        };
+        let data = serde_json::to_value(index).map_err(kube::Error::SerdeError)?;
         self.apply(RECEIPT_MAP, &json!({}), &data).await?;
         for old in self.parts().await?.difference(&names) {
             match self.0.delete(old, &DeleteParams::default()).await {
@@ -163,8 +145,5 @@ impl ReceiptMaps {
 }
 
 fn parse(map: &ConfigMap) -> Option<ReceiptIndex> {
-    let field = |name: &str| map.data.as_ref().and_then(|data: &BTreeMap<String, String>| data.get(name));
-    let parts =
-        field(PARTS)?.parse::<usize>().ok().filter(|parts| *parts <= MAX_RECEIPT / MAX_RECEIPT_PART + 1)?;
-    Some(ReceiptIndex { digest: field(DIGEST)?.parse().ok()?, public_key: field(PUBLIC_KEY)?.clone(), parts })
+    serde_json::from_value(serde_json::to_value(map.data.as_ref()?).ok()?).ok()
 }

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use krs_core::bundle::sign::{PublicKey, SecretKey, SignError, generate};
-use kube::Api;
-use kube::api::PostParams;
 use thiserror::Error;
+
+use crate::adapters::own_secret::{OwnSecret, OwnSecretError, SecretUse};
 
 /// The Secret.
 pub const NAME: &str = "krs-site-key";
@@ -22,8 +22,6 @@ pub const SECRET_KEY: &str = "site.key";
 pub const PUBLIC_KEY: &str = "site.pub";
 /// Largest key that is read, in bytes.
 const MAX_KEY: usize = 4096;
-/// How often another importer may come first.
-const ATTEMPTS: usize = 3;
 
 /// The key of the site.
 #[derive(Debug)]
@@ -37,16 +35,9 @@ pub struct SigningKey {
 /// Why receipts cannot be signed.
 #[derive(Debug, Error)]
 pub enum SiteKeyError {
-    /// The API server.
-    #[error("cannot {verb} Secret {namespace}/{NAME}: {source}{}", help(source))]
-    Api {
-        /// What was tried.
-        verb: &'static str,
-        /// The importer's namespace.
-        namespace: String,
-        /// What the API server, or the way to it, says.
-        source: kube::Error,
-    },
+    /// The Secret cannot be read or written.
+    #[error(transparent)]
+    Secret(#[from] OwnSecretError),
     /// The Secret holds no key that can be used.
     #[error(
         "Secret {namespace}/{NAME} cannot be used: {why}; it is left as it is: correct it, or delete it so that the importer \
@@ -61,18 +52,6 @@ pub enum SiteKeyError {
     /// No key can be made.
     #[error("no key can be made for the site: {0}")]
     Make(#[from] SignError),
-    /// The Secret comes and goes.
-    #[error("Secret {0}/{NAME} keeps changing: see that nothing deletes it")]
-    Contended(String),
-}
-
-fn help(error: &kube::Error) -> &'static str {
-    match error {
-        kube::Error::Api(status) if status.is_forbidden() => {
-            "; install the chart's RBAC (`helm upgrade`): the importer must get this Secret, and create Secrets in its own namespace"
-        }
-        _ => "",
-    }
 }
 
 /// Reads the key of the site, or makes it.
@@ -80,21 +59,17 @@ fn help(error: &kube::Error) -> &'static str {
 /// # Errors
 /// [`SiteKeyError`]; a Secret that exists was not changed.
 pub async fn site_key(client: &kube::Client, namespace: &str) -> Result<SigningKey, SiteKeyError> {
-    let api = |verb| move |source| SiteKeyError::Api { verb, namespace: namespace.to_owned(), source };
-    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-    for _ in 0..ATTEMPTS {
-        if let Some(secret) = secrets.get_opt(NAME).await.map_err(api("get"))? {
-            let unusable = |why| SiteKeyError::Unusable { namespace: namespace.to_owned(), why };
-            return parse(&secret).map_err(unusable);
+    let unusable = |why| SiteKeyError::Unusable { namespace: namespace.to_owned(), why };
+    let secret = OwnSecret::new(client, namespace, NAME);
+    let decide = |secret: Option<Secret>| match secret {
+        Some(secret) => parse(&secret).map(SecretUse::Read).map_err(unusable),
+        None => {
+            let secret = new_secret()?;
+            let key = parse(&secret).map_err(unusable)?;
+            Ok(SecretUse::Write(Box::new(secret), key))
         }
-        match secrets.create(&PostParams::default(), &new_secret()?).await {
-            // What the API server has is what counts.
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(source) => return Err(api("create")(source)),
-        }
-    }
-    Err(SiteKeyError::Contended(namespace.to_owned()))
+    };
+    secret.read_or_write(decide).await
 }
 
 fn new_secret() -> Result<Secret, SignError> {

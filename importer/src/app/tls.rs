@@ -14,8 +14,6 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use krs_core::oci::reference::RegistryHost;
-use kube::Api;
-use kube::api::PostParams;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -26,6 +24,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 
+use crate::adapters::own_secret::{OwnSecret, OwnSecretError, SecretUse};
 use crate::app::start::StepError;
 
 /// The Secret with the certificate of the embedded registry.
@@ -50,8 +49,6 @@ const RENEW: Duration = DAY.saturating_mul(30);
 /// When everything made here begins to be valid (2020-01-01): long before any of it was made, because the clock may be
 /// ahead while it is made, and clients refuse a CA from the future.
 const BEGINNING: Timestamp = Timestamp::constant(1_577_836_800, 0);
-/// How often another importer may come first.
-const ATTEMPTS: usize = 5;
 
 /// What the embedded registry shows, and what its clients must trust.
 #[derive(Clone, PartialEq, Eq)]
@@ -81,16 +78,9 @@ impl std::fmt::Debug for ServerIdentity {
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages explain the fields")]
 pub enum TlsError {
-    /// The API server.
-    #[error("cannot {verb} Secret {namespace}/{NAME}: {source}{}", help(source))]
-    Api {
-        /// What was tried.
-        verb: &'static str,
-        /// The importer's namespace.
-        namespace: String,
-        /// What the API server, or the way to it, says.
-        source: kube::Error,
-    },
+    /// The Secret cannot be read or written.
+    #[error(transparent)]
+    Secret(#[from] OwnSecretError),
     /// A Secret that somebody else made cannot be used.
     #[error(
         "Secret {namespace}/{NAME} cannot be used: {why}; it was not made by the importer, which therefore leaves it alone: \
@@ -101,12 +91,6 @@ pub enum TlsError {
         namespace: String,
         /// What is wrong.
         why: String,
-    },
-    /// Others keep changing the Secret.
-    #[error("Secret {namespace}/{NAME} keeps changing while it is written: see that only one importer runs")]
-    Contended {
-        /// The importer's namespace.
-        namespace: String,
     },
     /// Making one failed.
     #[error("no certificate can be made for {host}: {why}")]
@@ -121,18 +105,9 @@ impl StepError for TlsError {
     fn is_temporary(&self) -> bool {
         match self {
             // A Role may come later than the Pod.
-            Self::Api { .. } | Self::Contended { .. } => true,
+            Self::Secret(_) => true,
             Self::Foreign { .. } | Self::Make { .. } => false,
         }
-    }
-}
-
-fn help(error: &kube::Error) -> &'static str {
-    match error {
-        kube::Error::Api(status) if status.is_forbidden() => {
-            "; the importer's Role must allow get, create and update of Secrets in its own namespace"
-        }
-        _ => "",
     }
 }
 
@@ -155,44 +130,18 @@ async fn identity_at(
     host: &RegistryHost,
     now: Timestamp,
 ) -> Result<ServerIdentity, TlsError> {
-    let api = |verb| move |source| TlsError::Api { verb, namespace: namespace.to_owned(), source };
-    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-    for _ in 0..ATTEMPTS {
-        let found = secrets.get_opt(NAME).await.map_err(api("get"))?;
-        let exists = found.is_some();
-        let (secret, identity) = match next(found, namespace, host, now)? {
-            Next::Use(identity) => return Ok(identity),
-            Next::Keep(secret, identity) => (secret, identity),
-        };
-        let options = PostParams::default();
-        let (verb, kept) = if exists {
-            ("update", secrets.replace(NAME, &options, &secret).await)
-        } else {
-            ("create", secrets.create(&options, &secret).await)
-        };
-        match kept {
-            Ok(_) => return Ok(identity),
-            // Another importer came first: what it made counts.
-            Err(kube::Error::Api(status)) if status.code == 409 || (exists && status.code == 404) => {}
-            Err(source) => return Err(api(verb)(source)),
-        }
-    }
-    Err(TlsError::Contended { namespace: namespace.to_owned() })
+    let secret = OwnSecret::new(client, namespace, NAME);
+    secret.read_or_write(|secret| next(secret, namespace, host, now)).await
 }
 
-enum Next {
-    Use(ServerIdentity),
-    Keep(Box<Secret>, ServerIdentity),
-}
-
-/// What to do with what was found. Pure, but for new keys.
+/// What to do with the Secret. Pure, but for new keys.
 fn next(
-    found: Option<Secret>,
+    secret: Option<Secret>,
     namespace: &str,
     host: &RegistryHost,
     now: Timestamp,
-) -> Result<Next, TlsError> {
-    let Some(mut secret) = found else {
+) -> Result<SecretUse<ServerIdentity>, TlsError> {
+    let Some(mut secret) = secret else {
         let mut secret = Secret { type_: Some("kubernetes.io/tls".to_owned()), ..Secret::default() };
         secret.metadata.name = Some(NAME.to_owned());
         let labels = [MANAGED_BY, ("app.kubernetes.io/component", "registry")];
@@ -212,7 +161,7 @@ fn next(
         Ok(identity)
     });
     match checked {
-        Ok(identity) => Ok(Next::Use(identity)),
+        Ok(identity) => Ok(SecretUse::Read(identity)),
         Err(why) if ours => {
             tracing::info!("the certificate of the embedded registry is created again: {why}");
             // Data that is given as text would win over what is written.
@@ -287,7 +236,11 @@ fn check_authority(ca: &str, at: Timestamp) -> Result<(), String> {
 }
 
 /// Writes a new certificate into `secret`, under the CA in it if that is good for as long.
-fn renew(mut secret: Secret, host: &RegistryHost, now: Timestamp) -> Result<Next, TlsError> {
+fn renew(
+    mut secret: Secret,
+    host: &RegistryHost,
+    now: Timestamp,
+) -> Result<SecretUse<ServerIdentity>, TlsError> {
     let make = |why: String| TlsError::Make { host: host.to_string(), why };
     let annotations = secret.metadata.annotations.get_or_insert_default();
     let end = annotations.get(CA_END).and_then(|end| end.parse::<Timestamp>().ok());
@@ -298,7 +251,7 @@ fn renew(mut secret: Secret, host: &RegistryHost, now: Timestamp) -> Result<Next
         && check(&identity, host, now).is_ok()
     {
         write(&mut secret, &identity, ca_key);
-        return Ok(Next::Keep(Box::new(secret), identity));
+        return Ok(SecretUse::Write(Box::new(secret), identity));
     }
     let key = KeyPair::generate().map_err(|error| make(error.to_string()))?;
     let params = valid(ca_params(), now, CA_LIFE);
@@ -309,7 +262,7 @@ fn renew(mut secret: Secret, host: &RegistryHost, now: Timestamp) -> Result<Next
     let end = (now + CA_LIFE).to_string();
     secret.metadata.annotations.get_or_insert_default().insert(CA_END.to_owned(), end);
     write(&mut secret, &identity, ca_key);
-    Ok(Next::Keep(Box::new(secret), identity))
+    Ok(SecretUse::Write(Box::new(secret), identity))
 }
 
 fn write(secret: &mut Secret, identity: &ServerIdentity, ca_key: String) {

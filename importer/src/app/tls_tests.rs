@@ -141,7 +141,7 @@ async fn t137_an_authority_from_the_future_is_not_kept() {
     let identity = leaf(ca, &key.serialize_pem(), &host(), now()).unwrap();
     check(&identity, &host(), now()).unwrap();
     assert!(identity.is_due(&host(), now()) && !identity.is_due(&host(), ahead));
-    let Next::Keep(mut secret, _) = next(None, "krs", &host(), now()).unwrap() else {
+    let SecretUse::Write(mut secret, _) = next(None, "krs", &host(), now()).unwrap() else {
         panic!("nothing is there")
     };
     write(&mut secret, &identity, key.serialize_pem());

@@ -40,7 +40,7 @@ impl AnyReceipt {
         if head.kind.is_some() {
             return SiteReceipt::parse_version(bytes, head.format_version).map(Self::Site);
         }
-        Receipt::parse(bytes).map(Self::Registry)
+        Receipt::parse_version(bytes, head.format_version).map(Self::Registry)
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::index::{MAX_RECEIPT_PART, RECEIPT_MAP, RECEIPT_PART_KEY, ReceiptIndex};
 use super::registry::MAX_RECEIPT;
 use crate::error::{Classify, ErrorKind};
 use crate::json;
@@ -16,45 +17,14 @@ use crate::oci::digest::Digest;
 use crate::program::{ProgramError, find, run_as_user};
 use crate::redact::printable;
 
-/// The ConfigMap that names the parts of the receipt. Its keys are below.
-pub const RECEIPT_MAP: &str = "krs-receipt";
-/// Most bytes of the receipt in one ConfigMap, which takes one mebibyte with its names.
-pub const MAX_RECEIPT_PART: usize = 900 << 10;
 /// Longest that one request may take; the program has a limit for all of them.
 const REQUEST_TIMEOUT: &str = "--request-timeout=60s";
 /// How often a receipt is read that is replaced meanwhile.
 const ATTEMPTS: usize = 3;
-/// Hex digits of the receipt's digest in the names of its parts.
-const DIGITS: usize = 12;
-
-/// The name of the ConfigMap with part `number` of the receipt with this digest, under the key `part`. Parts of two receipts
-/// never have one name, so that a receipt can be read until the next one is complete.
-pub fn part_name(digest: &Digest, number: usize) -> String {
-    format!("{RECEIPT_MAP}-{}-{number}", digest.hex().chars().take(DIGITS).collect::<String>())
-}
-
-/// The data of [`RECEIPT_MAP`].
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Index {
-    /// SHA-256 of the receipt.
-    digest: Digest,
-    /// Number of its parts.
-    parts: String,
-    /// Its detached signature.
-    #[serde(rename = "receipt.json.minisig")]
-    signature: String,
-    /// Short receipts, one in a line.
-    #[serde(default)]
-    short: String,
-    /// The public key of the site.
-    #[serde(rename = "site.pub")]
-    public_key: String,
-}
 
 #[derive(Deserialize)]
-struct ConfigMap<T> {
-    data: T,
+struct IndexMap {
+    data: ReceiptIndex,
 }
 
 #[derive(Deserialize)]
@@ -164,12 +134,9 @@ fn read(program: &Path, location: &ImporterLocation) -> Result<ClusterReceipt, C
     let damaged = |error: &dyn std::fmt::Display| ClusterReceiptError::Damaged(error.to_string());
     for _ in 0..ATTEMPTS {
         let text = get(program, location, &[RECEIPT_MAP.to_owned()])?;
-        let index = json::parse::<ConfigMap<Index>>(text.as_bytes(), MAX_RECEIPT_PART * 2);
+        let index = json::parse::<IndexMap>(text.as_bytes(), MAX_RECEIPT_PART * 2);
         let index = index.map_err(|error| damaged(&error))?.data;
-        let most = MAX_RECEIPT / MAX_RECEIPT_PART + 1;
-        let number = index.parts.parse::<usize>().ok().filter(|number| (1..=most).contains(number));
-        let number = number.ok_or_else(|| damaged(&"its number of parts"))?;
-        let names = (0..number).map(|number| part_name(&index.digest, number)).collect::<Vec<_>>();
+        let names = index.part_names().collect::<Vec<_>>();
         let parts = match get(program, location, &names) {
             Ok(text) => parse_parts(&text).map_err(|error| damaged(&error))?,
             // The parts were replaced after the index was read.
@@ -179,7 +146,7 @@ fn read(program: &Path, location: &ImporterLocation) -> Result<ClusterReceipt, C
         let json = names.iter().filter_map(|name| parts.get(name)).flat_map(|part| part.bytes());
         let json = json.collect::<Vec<_>>();
         if Digest::of(&json) == index.digest {
-            let Index { signature, public_key, short, .. } = index;
+            let ReceiptIndex { signature, public_key, short, .. } = index;
             return Ok(ClusterReceipt { json, signature, public_key, short });
         }
     }
@@ -193,7 +160,7 @@ fn parse_parts(text: &str) -> Result<BTreeMap<String, String>, json::JsonError> 
         Ok(list) => list.items,
         Err(_) => vec![json::parse::<Part>(text.as_bytes(), limit)?],
     };
-    let part = |mut item: Part| Some((item.metadata.name, item.data.remove("part")?));
+    let part = |mut item: Part| Some((item.metadata.name, item.data.remove(RECEIPT_PART_KEY)?));
     Ok(items.into_iter().filter_map(part).collect())
 }
 
@@ -222,6 +189,7 @@ mod tests {
 
     use std::os::unix::fs::PermissionsExt as _;
 
+    use super::super::index::part_name;
     use super::*;
 
     /// Reads from a `kubectl` that prints the file that is called like the last argument of its `n`th call.
@@ -248,7 +216,8 @@ mod tests {
 
     fn index(digest: &Digest, parts: usize) -> String {
         format!(
-            r#"{{"kind":"ConfigMap","data":{{"digest":"{digest}","parts":"{parts}","receipt.json.minisig":"s","site.pub":"p","short":"t"}}}}"#
+            r#"{{"kind":"ConfigMap","data":{{"createdAt":"2026-11-27T20:00:00Z","digest":"{digest}","parts":"{parts}",
+            "receipt.json.minisig":"s","site":"berlin","site.pub":"p","short":"t"}}}}"#
         )
     }
 

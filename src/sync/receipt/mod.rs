@@ -6,11 +6,13 @@
 //! confirms one bundle in a line of text. All are untrusted: a wrong receipt causes a refusal at the site, never a broken
 //! image.
 //!
-//! `error` ← `registry`, `site_name` ← `site`, `short` ← `any`, `signed`. `cluster` reads what the importer keeps.
+//! `error` ← `registry`, `site_name` ← `site`, `short` ← `any`, `signed`. `index` is how the importer keeps
+//! it, and `cluster` reads that.
 
 mod any;
 mod cluster;
 mod error;
+mod index;
 mod registry;
 mod short;
 mod signed;
@@ -18,11 +20,9 @@ mod site;
 mod site_name;
 
 pub use any::AnyReceipt;
-pub use cluster::{
-    ClusterReceipt, ClusterReceiptError, ImporterLocation, MAX_RECEIPT_PART, RECEIPT_MAP, part_name,
-    read_from_cluster,
-};
+pub use cluster::{ClusterReceipt, ClusterReceiptError, ImporterLocation, read_from_cluster};
 pub use error::ReceiptError;
+pub use index::{MAX_RECEIPT_PART, RECEIPT_MAP, RECEIPT_PART_KEY, ReceiptIndex, part_name};
 pub use registry::{
     MAX_INCOMPLETE, MAX_INCOMPLETE_TEXT, MAX_RECEIPT, Receipt, ReceiptBlob, ReceiptIncomplete,
     ReceiptRepository, RegistryCapabilities,

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::ReceiptError;
@@ -97,13 +98,12 @@ impl Receipt {
     /// # Errors
     /// [`ReceiptError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
-        let version = format::stated_version(bytes, MAX_RECEIPT)?;
-        if !format::is_supported(version) {
-            return Err(ReceiptError::Version(version));
-        }
-        let receipt = serde_json::from_slice::<Self>(bytes).map_err(JsonError::from)?;
-        receipt.check()?;
-        Ok(receipt)
+        Self::parse_version(bytes, format::stated_version(bytes, MAX_RECEIPT)?)
+    }
+
+    /// Reads a receipt whose version was read, with all limits of [`json::parse`].
+    pub(super) fn parse_version(bytes: &[u8], version: u32) -> Result<Self, ReceiptError> {
+        parse_checked(bytes, version, Self::check)
     }
 
     /// The receipt as JSON, in canonical form.
@@ -184,6 +184,20 @@ impl Receipt {
             None => self.registry.to_string(),
         }
     }
+}
+
+/// Reads a receipt of either kind whose version and limits were checked.
+pub(super) fn parse_checked<T: DeserializeOwned>(
+    bytes: &[u8],
+    version: u32,
+    check: impl FnOnce(&T) -> Result<(), ReceiptError>,
+) -> Result<T, ReceiptError> {
+    if !format::is_supported(version) {
+        return Err(ReceiptError::Version(version));
+    }
+    let receipt = serde_json::from_slice(bytes).map_err(JsonError::from)?;
+    check(&receipt)?;
+    Ok(receipt)
 }
 
 #[cfg(test)]

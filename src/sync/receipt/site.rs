@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::ReceiptError;
-use super::registry::{MAX_RECEIPT, RegistryCapabilities};
+use super::registry::{MAX_RECEIPT, RegistryCapabilities, parse_checked};
 use super::site_name::SiteName;
 use crate::bundle::StreamName;
 use crate::format::{self, FORMAT_VERSION};
-use crate::json::{self, JsonError};
+use crate::json;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RegistryHost, RepositoryName, Tag};
@@ -188,12 +188,7 @@ impl SiteReceipt {
 
     /// Reads a receipt whose version was read, with all limits of [`json::parse`].
     pub(super) fn parse_version(bytes: &[u8], version: u32) -> Result<Self, ReceiptError> {
-        if !format::is_supported(version) {
-            return Err(ReceiptError::Version(version));
-        }
-        let receipt = serde_json::from_slice::<Self>(bytes).map_err(JsonError::from)?;
-        receipt.check()?;
-        Ok(receipt)
+        parse_checked(bytes, version, Self::check)
     }
 
     /// The receipt as JSON, in canonical form.

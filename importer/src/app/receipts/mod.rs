@@ -13,13 +13,13 @@ use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use krs_core::error::chain;
 use krs_core::oci::digest::Digest;
-use krs_core::sync::receipt::{MAX_RECEIPT, SiteName, SiteReceipt, sign_receipt};
+use krs_core::sync::receipt::{MAX_RECEIPT, ReceiptIndex, SiteName, SiteReceipt, sign_receipt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::adapters::media_receipts::MediaReceipt;
 use crate::adapters::metrics::Metrics;
-use crate::adapters::receipt_maps::{ReceiptIndex, ReceiptMaps, SignedReceipt};
+use crate::adapters::receipt_maps::{ReceiptMaps, SignedReceipt};
 use crate::adapters::site_key::{SigningKey, site_key};
 use crate::engine::site_receipt::{ReceiptInputs, is_same_content, short_receipts, site_receipt};
 use crate::model::bundle_outcomes::BundleOutcomes;
