@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `--against` names: bundles, receipts, and what the catalog knows. It decides what a delta leaves out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
 use krs_core::bundle::Bundle;
-use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{Reference, RegistryHost};
 use krs_core::set::{LoadedSet, MergedImage, MergedImages};
-use krs_core::sync::catalog::{Confirmation, Record, SentBundle};
+use krs_core::sync::catalog::{Confirmation, SentBundle};
 use krs_core::sync::plan::{Base, ImageLayers, Plan, PlanError};
 use krs_core::sync::receipt::{Origin, ShortReceipt, SiteName, SiteReceipt};
 use krs_core::sync::resolve::Resolved;
 
-use super::catalog_name::{CatalogName, for_each};
+use super::catalog_index::CatalogIndex;
+use super::catalog_name::CatalogName;
 use super::files;
 use super::receipts::{self, ReadReceipt};
 use super::sequence::Earlier;
@@ -122,75 +122,32 @@ impl Against {
         Ok(())
     }
 
-    /// Reads the catalog: first which bundles are meant, then what they contain.
+    /// Takes what a catalog has of the bundles and sites that the call names, and the layers of the images of receipts.
     fn look_up(&mut self, wanted: &Wanted, path: &Utf8Path, console: &Console) -> Result<(), Failure> {
-        let mut newest = BTreeMap::<(SiteName, String), Confirmation>::new();
-        let mut keep = |confirmation: Confirmation| {
-            let key = (confirmation.site.clone(), confirmation.stream.to_string());
-            let older = newest.get(&key).is_none_or(|other| {
-                (other.created_at, other.sequence) < (confirmation.created_at, confirmation.sequence)
-            });
-            if older {
-                newest.insert(key, confirmation);
-            }
-        };
+        let mut catalog = CatalogIndex::read(path, &wanted.sites, &mut self.images, console)?;
         for short in &wanted.shorts {
-            keep(Confirmation::of_short(short, &Origin::NotSigned, Timestamp::now()));
+            catalog.insert(Confirmation::of_short(short, &Origin::NotSigned, Timestamp::now()));
         }
-        if !wanted.sites.is_empty() {
-            let take = |record| {
-                if let Record::Confirmation(confirmation) = record
-                    && wanted.sites.contains(&confirmation.site)
-                {
-                    keep(confirmation);
-                }
-            };
-            for_each(path, take, |damaged| console.warning(&damaged))?;
-        }
-        if let Some(site) =
-            wanted.sites.iter().find(|site| !newest.keys().any(|(confirmed, _)| confirmed == *site))
-        {
+        if let Some(site) = wanted.sites.iter().find(|site| !catalog.has_confirmation_of(site)) {
             return Err(CatalogName::Site(site.clone()).not_in(path));
         }
-        let digests = newest.values().map(|one| one.digest).collect::<HashSet<_>>();
-        let mut sent = HashMap::<Digest, SentBundle>::new();
-        let mut named = HashMap::<CatalogName, SentBundle>::new();
-        let images = &mut self.images;
-        let take = |record| {
-            let Record::Bundle(bundle) = record else { return };
-            images.insert_sent(&bundle);
-            if let Some(name) = wanted.names.iter().find(|name| name.is_of(&bundle)) {
-                named.insert(name.clone(), bundle.clone());
-            }
-            if digests.contains(&bundle.digest) {
-                sent.insert(bundle.digest, bundle);
-            }
-        };
-        // Lines that cannot be read were named above, where it was read.
-        let again = !wanted.sites.is_empty();
-        for_each(path, take, |damaged| {
-            if !again {
-                console.warning(&damaged);
-            }
-        })?;
         for name in &wanted.names {
-            let bundle = named.get(name).ok_or_else(|| name.not_in(path))?;
-            self.bases.push(Base::of_sent(bundle));
-            self.earlier.push(Earlier::of_sent(bundle));
+            let bundle = catalog.named(name)?;
+            self.bases.push(Base::of_sent(&bundle));
+            self.earlier.push(Earlier::of_sent(&bundle));
         }
-        for ((site, _), confirmation) in newest {
-            let known = self.sites.entry(site.clone()).or_default();
-            known.reads = Some(known.reads.map_or(confirmation.reads, |reads| reads.max(confirmation.reads)));
-            match sent.get(&confirmation.digest) {
-                Some(bundle) => {
-                    self.earlier.push(Earlier::of_sent(bundle));
-                    known.bundles.push(bundle.clone());
-                }
-                None => console.warning(&format!(
-                    "{path} does not have the bundle that site {site} confirmed: stream {}, sequence {}, {}; what it brought travels again",
-                    confirmation.stream, confirmation.sequence, confirmation.digest
-                )),
+        for confirmation in catalog.confirmations() {
+            let bundle = catalog.with_digest(&confirmation.digest)?;
+            if bundle.is_none() {
+                console.warning(&format!(
+                    "{path} does not have the bundle that site {} confirmed: stream {}, sequence {}, {}; what it brought travels again",
+                    confirmation.site, confirmation.stream, confirmation.sequence, confirmation.digest
+                ));
             }
+            self.earlier.extend(bundle.as_ref().map(Earlier::of_sent));
+            let site = self.sites.entry(confirmation.site.clone()).or_default();
+            site.reads = Some(site.reads.map_or(confirmation.reads, |reads| reads.max(confirmation.reads)));
+            site.bundles.extend(bundle);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use camino::Utf8Path;
 use krs_core::bundle::StreamName;
 use krs_core::error::ErrorKind;
-use krs_core::sync::catalog::{CatalogError, Lines, Record, SentBundle};
+use krs_core::sync::catalog::{BundleLine, CatalogError, Lines, Record};
 use krs_core::sync::receipt::SiteName;
 
 use crate::diagnostic::Failure;
@@ -24,10 +24,15 @@ pub(super) fn for_each(
         let line = line.map_err(|source| CatalogError::Read { path: path.to_owned(), source })?;
         match line.record {
             Ok(record) => each(record),
-            Err(error) => damaged(format!("{path}:{}: the line is not used: {error}", line.number)),
+            Err(error) => damaged(unused_line(path, line.number, &error)),
         }
     }
     Ok(())
+}
+
+/// The warning about a line that cannot be read.
+pub(super) fn unused_line(path: &Utf8Path, number: u64, error: &CatalogError) -> String {
+    format!("{path}:{number}: the line is not used: {error}")
 }
 
 /// What `--against catalog:…` names.
@@ -75,9 +80,9 @@ impl CatalogName {
     }
 
     /// Whether it names this bundle.
-    pub(super) fn is_of(&self, sent: &SentBundle) -> bool {
+    pub(super) fn is_of(&self, line: &BundleLine) -> bool {
         match self {
-            Self::Bundle { stream, sequence } => sent.stream == *stream && sent.sequence == *sequence,
+            Self::Bundle { stream, sequence } => line.stream == *stream && line.sequence == *sequence,
             Self::Site(_) => false,
         }
     }

@@ -5,6 +5,7 @@ mod against;
 mod bundle;
 mod bundle_run;
 mod catalog;
+mod catalog_index;
 mod catalog_name;
 mod collect;
 mod copy;

@@ -15,4 +15,6 @@ pub use confirmation::Confirmation;
 pub use error::CatalogError;
 pub use file::{Line, LinePosition, Lines, append, check_appendable, has_record};
 pub use record::{MAX_LINE, Record, SentBundle, SentImage};
-pub use scan::{BundleLayers, BundleLine, ImageLine, LayersOfImage, LineSummary, read_layers, summarize};
+pub use scan::{
+    BundleLayers, BundleLine, ImageLine, LayersOfImage, LineSummary, read_bundle, read_layers, summarize,
+};

@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use super::confirmation::Confirmation;
 use super::error::CatalogError;
 use super::file::{LinePosition, Lines};
-use super::record::Record;
+use super::record::{Record, SentBundle};
 use crate::bundle::StreamName;
 use crate::format::is_supported;
 use crate::json::JsonError;
@@ -170,14 +170,7 @@ pub fn read_layers(path: &Utf8Path, position: LinePosition) -> Result<BundleLaye
         layers: Vec<(Digest, u64)>,
         other_blobs: Vec<(IgnoredAny, u64)>,
     }
-    let cannot = |source| CatalogError::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(cannot)?;
-    file.seek(SeekFrom::Start(position.offset)).map_err(cannot)?;
-    let mut bytes = Vec::new();
-    let next = Lines::new(BufReader::with_capacity(1 << 20, file)).next_line(&mut bytes).map_err(cannot)?;
-    let (_, line) = next.ok_or_else(|| cannot(io::ErrorKind::UnexpectedEof.into()))?;
-    line?;
-    let fields = serde_json::from_slice::<Fields>(&bytes).map_err(JsonError::from)?;
+    let fields = serde_json::from_slice::<Fields>(&read_line(path, position)?).map_err(JsonError::from)?;
     let is_known = |layer: &u32| (*layer as usize) < fields.layers.len();
     if let Some(image) = fields.images.iter().find(|image| !image.layers.iter().all(is_known)) {
         return Err(CatalogError::Inconsistent(format!(
@@ -190,4 +183,27 @@ pub fn read_layers(path: &Utf8Path, position: LinePosition) -> Result<BundleLaye
         layers: fields.layers,
         other_bytes: fields.other_blobs.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size)),
     })
+}
+
+/// Reads the bundle at a position that [`summarize`] gave, strictly.
+///
+/// # Errors
+/// [`CatalogError`]: the file was changed since, or the line is not a valid record of a bundle.
+pub fn read_bundle(path: &Utf8Path, position: LinePosition) -> Result<SentBundle, CatalogError> {
+    match Record::parse(&read_line(path, position)?)? {
+        Record::Bundle(bundle) => Ok(bundle),
+        Record::Confirmation(_) => {
+            Err(CatalogError::Inconsistent("the line is not a bundle any more".to_owned()))
+        }
+    }
+}
+
+fn read_line(path: &Utf8Path, position: LinePosition) -> Result<Vec<u8>, CatalogError> {
+    let cannot = |source| CatalogError::Read { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(cannot)?;
+    file.seek(SeekFrom::Start(position.offset)).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    let next = Lines::new(BufReader::with_capacity(1 << 20, file)).next_line(&mut bytes).map_err(cannot)?;
+    let (_, line) = next.ok_or_else(|| cannot(io::ErrorKind::UnexpectedEof.into()))?;
+    line.map(|()| bytes)
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
-use crate::sync::catalog::SentBundle;
+use crate::sync::catalog::{ImageLine, SentBundle};
 use crate::sync::receipt::SiteRoot;
 use crate::sync::resolve::ResolvedImage;
 
@@ -31,6 +31,12 @@ impl ImageLayers {
     pub fn of<'a>(roots: impl IntoIterator<Item = &'a SiteRoot>) -> Self {
         let wanted = roots.into_iter().map(|root| key(root.digest, &root.platforms)).collect();
         Self { wanted, known: HashMap::new() }
+    }
+
+    /// Whether some of these images are wanted and their layers are not known.
+    pub fn needs_any(&self, images: &[ImageLine]) -> bool {
+        let needs = |key: &Key| self.wanted.contains(key) && !self.known.contains_key(key);
+        images.iter().any(|image| needs(&key(image.digest, &image.platforms)))
     }
 
     /// Takes the images of a bundle of the catalog.
