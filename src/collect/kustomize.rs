@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::model::{Origin, Problem};
-use super::walk::{Entry, KUSTOMIZATIONS, Tree};
+use super::walk::{Entry, Tree};
 use super::yaml::{Node, documents};
 use crate::program::{ProgramError, find, run};
+use crate::set::KUSTOMIZATIONS;
 
 /// Largest kustomization that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -9,16 +9,13 @@ use ignore::WalkBuilder;
 
 use super::error::CollectError;
 use super::model::{Origin, Problem};
+use crate::set::{KUSTOMIZATIONS, MAX_DEPTH, checkout, walker};
 
-/// Most folders between a source and a file.
-const MAX_DEPTH: usize = 64;
 /// Most files of one call.
 const MAX_FILES: usize = 100_000;
 /// Most entries of folders that are listed to count the files that are ignored: a folder with dependencies of another language
 /// has more.
 const MAX_ENTRIES: usize = 50_000;
-/// Names under which Kustomize finds its file.
-pub(super) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// A file or folder, and what messages call it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,20 +120,7 @@ fn folder(
     tree: &mut Tree,
     known: &mut BTreeSet<PathBuf>,
 ) -> Result<(), CollectError> {
-    let mut builder = WalkBuilder::new(top);
-    builder
-        .hidden(true)
-        .parents(checkout(top).is_some())
-        .ignore(false)
-        .git_ignore(true)
-        .git_exclude(true)
-        .git_global(false)
-        .require_git(false)
-        .follow_links(false)
-        .max_depth(Some(MAX_DEPTH))
-        .add_custom_ignore_filename(".krsignore")
-        .sort_by_file_path(Path::cmp);
-    for found in builder.build() {
+    for found in walker(top).build() {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -210,11 +194,6 @@ fn is_text(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let is_list = || name.contains("image") && (name.ends_with(".txt") || name.ends_with(".lock"));
     [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) || is_list()
-}
-
-/// The nearest folder at or above `path` that is a Git checkout.
-pub(super) fn checkout(path: &Path) -> Option<&Path> {
-    path.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists())
 }
 
 /// The checkout of a folder, else the folder.

@@ -25,6 +25,8 @@ pub use error::{SetError, SetErrors};
 pub use files::names::CallPaths;
 pub use files::read::MAX_FILE;
 pub use files::root::path_in_checkout;
+pub(crate) use files::root::{MAX_DEPTH, checkout};
+pub(crate) use files::walk::{KUSTOMIZATIONS, walker};
 pub use git::Source;
 pub use load::load;
 pub use model::{CheckedSet, LoadedSet, LoadedSets, SetImage, SkippedFile, Warning, full_name};

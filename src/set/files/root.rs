@@ -9,10 +9,10 @@ use camino::Utf8Path;
 use crate::set::error::SetError;
 
 /// Most folders between the root and a file.
-pub(super) const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// The nearest folder at or above `path` that is a Git checkout.
-pub(in crate::set) fn checkout(path: &Path) -> Option<&Path> {
+pub(crate) fn checkout(path: &Path) -> Option<&Path> {
     path.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists())
 }
 

@@ -37,8 +37,7 @@ pub(in crate::set) struct WalkResult {
 }
 
 /// Names of the file of Kustomize.
-pub(in crate::set) const KUSTOMIZATIONS: [&str; 3] =
-    ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+pub(crate) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// The file that excludes others from being read, in the syntax of `.gitignore`.
 pub(in crate::set) const IGNORE_FILE: &str = ".krsignore";
@@ -75,16 +74,13 @@ pub(in crate::set) struct Walk<'a> {
     pub(in crate::set) folders: &'a [PathBuf],
 }
 
-/// Lists the YAML and JSON files below a folder. What `.gitignore` and `.krsignore` name is left out, `.git` always.
-pub(in crate::set) fn walk(walk: Walk<'_>) -> WalkResult {
-    let Walk { root, shown, names, folders } = walk;
-    let mut walked = WalkResult::default();
-    // Rules of folders above the root apply only in the same checkout: a `.gitignore` in a home folder does not apply.
-    let inside = checkout(root).is_some();
+/// Walks a folder in the order of the paths, without hidden files, and without what `.gitignore` and `.krsignore` name.
+pub(crate) fn walker(root: &Path) -> WalkBuilder {
     let mut builder = WalkBuilder::new(root);
     builder
-        .hidden(false)
-        .parents(inside)
+        .hidden(true)
+        // Rules of folders above the root apply only in the same checkout: a `.gitignore` in a home folder does not apply.
+        .parents(checkout(root).is_some())
         .ignore(false)
         .git_ignore(true)
         .git_exclude(true)
@@ -94,8 +90,16 @@ pub(in crate::set) fn walk(walk: Walk<'_>) -> WalkResult {
         .follow_links(false)
         .max_depth(Some(MAX_DEPTH))
         .add_custom_ignore_filename(IGNORE_FILE)
-        .sort_by_file_path(Path::cmp)
-        .filter_entry(|entry| entry.file_name() != ".git");
+        .sort_by_file_path(Path::cmp);
+    builder
+}
+
+/// Lists the YAML and JSON files below a folder. What `.gitignore` and `.krsignore` name is left out, `.git` always.
+pub(in crate::set) fn walk(walk: Walk<'_>) -> WalkResult {
+    let Walk { root, shown, names, folders } = walk;
+    let mut walked = WalkResult::default();
+    let mut builder = walker(root);
+    builder.hidden(false).filter_entry(|entry| entry.file_name() != ".git");
     let mut files = BTreeMap::new();
     let mut links = Vec::new();
     for entry in builder.build() {

@@ -5,9 +5,11 @@ mod advice;
 mod compare;
 mod ignored;
 mod no_sets;
+mod skip;
+mod twins;
 mod unread_settings;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,8 @@ use self::advice::Advice;
 use self::compare::{Comparison, Relation};
 use self::ignored::{IgnoredFiles, Rules, ignored};
 use self::no_sets::{NoSets, no_sets_error};
+use self::skip::{Skip, skip};
+use self::twins::twins;
 use self::unread_settings::{UNREAD_SETTINGS, above, is_unread};
 use super::files::names::Names;
 use super::files::origin::{Origin, in_no_commit, origin};
@@ -24,9 +28,9 @@ use super::files::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
 use super::files::root::{Root, checkout, root};
 use super::files::walk::{Candidate, Walk, WalkResult, merge_walks, walk};
 use super::git::Source;
-use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
+use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, effects};
 use super::rules::document::{find, read, too_large};
-use super::rules::rule::{NO_DIGEST, SET_DUPLICATE, SETTINGS};
+use super::rules::rule::{NO_DIGEST, SETTINGS};
 use super::settings::find::top;
 use super::yaml::kind::{DocumentKind, says_set};
 use super::yaml::position::MAX_DOCUMENT;
@@ -93,15 +97,6 @@ struct Loader {
     comparison: Option<Comparison>,
     /// A warning for each path that was read and is not in the commit.
     elsewhere: Vec<Warning>,
-}
-
-/// Why a file is not read as a set.
-struct Skip {
-    reason: String,
-    /// The file that causes it.
-    because: Option<PathBuf>,
-    /// How to have it read.
-    advice: String,
 }
 
 impl Loader {
@@ -264,30 +259,8 @@ impl Loader {
 
     fn skip(&self, candidate: &Candidate) -> Option<Skip> {
         // A file that the call names is always read.
-        if self.files.contains(&candidate.path) {
-            return None;
-        }
-        if let Some(kustomization) = self.kustomizations.lists(&candidate.path) {
-            let name = kustomization.file_name().unwrap_or_default().to_string_lossy();
-            return Some(Skip {
-                reason: format!("is a Kustomize patch (listed in {name})"),
-                because: Some(kustomization.to_owned()),
-                advice: self.advice().kustomize(kustomization),
-            });
-        }
-        if let Some(chart) = chart_of_template(&candidate.path) {
-            let folder = chart.parent().unwrap_or(&chart);
-            return Some(Skip {
-                reason: "is a template of a Helm chart".to_owned(),
-                advice: self.advice().piped("helm template", folder),
-                because: Some(chart),
-            });
-        }
-        candidate.hidden.then(|| Skip {
-            reason: "is hidden (a part of its path begins with a dot)".to_owned(),
-            because: None,
-            advice: self.advice().name(&candidate.path),
-        })
+        let is_named = self.files.contains(&candidate.path);
+        if is_named { None } else { skip(candidate, &self.kustomizations, &self.advice()) }
     }
 
     fn advice(&self) -> Advice<'_> {
@@ -396,7 +369,7 @@ impl Loader {
         let source = self.source();
         // A stable sort, so that sets of one file keep their order.
         self.sets.sort_by(|a, b| a.file.cmp(&b.file));
-        self.name_twins();
+        self.warnings.extend(twins(&self.sets));
         self.skipped.sort();
         self.warnings.sort();
         self.warnings.dedup();
@@ -480,24 +453,6 @@ impl Loader {
         let warnings = effects(&self.kustomizations, &engines, &sets, &extent).into_iter().map(warning);
         let warnings = warnings.collect::<Vec<_>>();
         self.warnings.extend(warnings);
-    }
-
-    /// Warns of sets with the same name, of which a cluster has only one.
-    fn name_twins(&mut self) {
-        let mut first = BTreeMap::<(Option<&str>, &str), &LoadedSet>::new();
-        for loaded in &self.sets {
-            let CheckedSet { namespace, name, .. } = &loaded.set;
-            let other = *first.entry((namespace.as_deref(), name.as_str())).or_insert(loaded);
-            if !std::ptr::eq(other, loaded) {
-                let full =
-                    namespace.iter().map(|namespace| format!("{namespace}/")).collect::<String>() + name;
-                let message = format!(
-                    "the set {full} is also in {}:{}; the bundle carries the images of both, and a cluster keeps only one of the sets",
-                    other.file, other.line
-                );
-                self.warnings.push(Warning::new(&loaded.file, loaded.line, &message).rule(SET_DUPLICATE));
-            }
-        }
     }
 }
 
