@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `krs-importer run`: puts the parts together, and ends them in order.
 
+mod error;
+mod renewal;
+
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use krs_core::error::chain;
 use krs_core::registry::DenyList;
-use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::error::STOPPING;
+use self::renewal::{LEASE_RETRY, renew_certificate, renew_lease};
 use crate::adapters::api_client;
 use crate::adapters::bundle_store::BundleStore;
 use crate::adapters::events::Events;
@@ -28,104 +32,22 @@ use crate::app::http::{self, Health};
 use crate::app::intake::Intake;
 use crate::app::receipts::ReceiptWriter;
 use crate::app::reconcile::{Context, Reconciler};
-use crate::app::registry::{Certificate, Registry};
-use crate::app::start::{Start, StepError};
+use crate::app::registry::Registry;
+use crate::app::start::Start;
 use crate::app::tls::{self, ServerIdentity};
 use crate::model::bundle_inventory::BundleInventory;
-use crate::model::config::{Config, ConfigError};
+use crate::model::config::Config;
 use crate::model::media_record::MediaRecords;
 use crate::model::policy::{self, AllowList, Destinations};
 use crate::model::required_images::RequiredImages;
 
-/// How long everything may take to come to an end.
-const STOPPING: Duration = Duration::from_secs(25);
+pub use self::error::{LeaseError, RunError};
 
 /// How long the intake may be without progress: several calls of the API server that each run into their time limit.
 const LOOP_LIMIT: Duration = Duration::from_secs(600);
 
 /// How long looking the API server's address up may take.
 const LOOK_UP: Duration = Duration::from_secs(10);
-
-/// How long to wait before the Lease is asked for again.
-const LEASE_RETRY: Duration = Duration::from_secs(2);
-
-/// How often the Secret with the certificate of the embedded registry is read.
-const RENEWAL: Duration = Duration::from_secs(6 * 3600);
-/// How often the certificate is compared with the clock, which somebody may have set meanwhile.
-const CLOCK_CHECK: Duration = Duration::from_secs(60);
-/// Least time between two attempts to renew a certificate that is due.
-const RENEWAL_RETRY: Duration = Duration::from_secs(600);
-
-/// Why the importer does not run.
-#[derive(Debug, Error)]
-#[allow(missing_docs, reason = "the messages explain the fields")]
-pub enum RunError {
-    /// The configuration is not acceptable.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A list of registries in the configuration is not acceptable.
-    #[error("{field}: {detail}")]
-    Registries {
-        field: &'static str,
-        /// What is wrong.
-        detail: String,
-    },
-    /// There is no way to the API server.
-    #[error("the API server cannot be reached: {0}")]
-    Kube(#[from] kube::Error),
-    /// The surroundings do not say where the API server is.
-    #[error("nothing says where the API server is: {0}")]
-    JobContext(#[from] kube::config::InferConfigError),
-    /// The certificate of the embedded registry cannot be made or kept.
-    #[error("the certificate of the embedded registry cannot be made: {0}")]
-    Tls(#[from] tls::TlsError),
-    /// The embedded registry cannot be started.
-    #[error(transparent)]
-    Serve(#[from] krs_core::sync::serve::ServeError),
-    /// An address is taken or not ours.
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: std::net::SocketAddr, source: std::io::Error },
-    /// A part of the importer ended by itself.
-    #[error("{0} ended by itself")]
-    Ended(&'static str),
-    /// A part of the importer broke off.
-    #[error("a task of the importer failed: {0}")]
-    Panicked(tokio::task::JoinError),
-    /// The Lease cannot be had.
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-    /// Another process is this importer by now.
-    #[error(
-        "{0} holds the Lease of the importer by now: this process was cut off from the API server for too long"
-    )]
-    Superseded(String),
-    /// Signals of the system cannot be received.
-    #[error("signals cannot be received: {0}")]
-    Signals(std::io::Error),
-    /// Something was still under way when the time to stop was over.
-    #[error("not everything stopped within {} s", STOPPING.as_secs())]
-    Late,
-}
-
-/// Why the importer has no Lease.
-#[derive(Debug, Error)]
-#[error("the Lease of the importer cannot be read or written: {0}{help}", help = help(.0))]
-pub struct LeaseError(#[source] kube::Error);
-
-fn help(error: &kube::Error) -> &'static str {
-    match error {
-        kube::Error::Api(status) if status.is_forbidden() => {
-            "; install the chart's RBAC (`helm upgrade`): that of 0.1 has no Leases"
-        }
-        _ => "",
-    }
-}
-
-impl StepError for LeaseError {
-    fn is_temporary(&self) -> bool {
-        true
-    }
-}
 
 /// Runs the importer until the system asks it to stop.
 ///
@@ -235,15 +157,15 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     })
     .with_leases(Arc::clone(&leases));
 
-    let renewal = renew(client, Arc::clone(&config), registry.certificate(), identity, ca);
+    let renewal = renew_certificate(client, Arc::clone(&config), registry.certificate(), identity, ca);
     parts.spawn(named("the renewal of the certificate", async move {
         tokio::select! { () = renewal => {} () = ended(stopping.clone()) => {} }
         Ok(())
     }));
-    let kept = Arc::clone(&leases);
+    let held = Arc::clone(&leases);
     let stopping = stop.subscribe();
     parts.spawn(named("the renewal of the Lease", async move {
-        tokio::select! { error = keep(&kept) => Err(error), () = ended(stopping) => Ok(()) }
+        tokio::select! { error = renew_lease(&held) => Err(error), () = ended(stopping) => Ok(()) }
     }));
     parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
@@ -317,23 +239,6 @@ async fn begin(
     Ok(start.step("the certificate of the embedded registry", attempt).await?)
 }
 
-/// Renews the Lease. Ends once another process has it.
-async fn keep(leases: &Leases) -> RunError {
-    let mut wait = leases.times().renew;
-    loop {
-        tokio::time::sleep(wait).await;
-        wait = match leases.acquire().await {
-            Ok(lease::Attempt::Held) => leases.times().renew,
-            Ok(lease::Attempt::HeldBy(other)) => return RunError::Superseded(other),
-            Ok(lease::Attempt::Contended) => LEASE_RETRY,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the Lease of the importer cannot be renewed, retried");
-                LEASE_RETRY
-            }
-        };
-    }
-}
-
 /// A part of the importer: its name, and how it ended.
 type Part = (&'static str, Result<(), RunError>);
 
@@ -380,43 +285,6 @@ fn health(
             }),
         ],
         metrics,
-    }
-}
-
-/// Shows new certificates in time. Never ends.
-async fn renew(
-    client: kube::Client,
-    config: Arc<Config>,
-    shown: Certificate,
-    mut identity: ServerIdentity,
-    ca: watch::Sender<String>,
-) {
-    let mut read = Instant::now();
-    loop {
-        tokio::time::sleep(CLOCK_CHECK).await;
-        let due = || identity.is_due(&config.registry.host, jiff::Timestamp::now());
-        if read.elapsed() < RENEWAL && (read.elapsed() < RENEWAL_RETRY || !due()) {
-            continue;
-        }
-        read = Instant::now();
-        let now = match tls::identity(&client, &config.namespace, &config.registry.host).await {
-            Ok(now) => now,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the certificate cannot be renewed, retried");
-                continue;
-            }
-        };
-        if now.certificate == identity.certificate {
-            continue;
-        }
-        match shown.replace(&now) {
-            Ok(()) => {
-                tracing::info!("the embedded registry serves a new certificate");
-                ca.send_replace(now.ca.clone());
-                identity = now;
-            }
-            Err(error) => tracing::warn!(error = chain(&error), "the new certificate cannot be used"),
-        }
     }
 }
 
