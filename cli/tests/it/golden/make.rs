@@ -17,6 +17,13 @@ fn image(name: &str, platform: &str, seed: u64) -> Image {
 /// The set names an image by its tag alone, an index of two platforms with all kinds of referrers, and a chart.
 pub(super) fn site() -> Site {
     let mut site = Site::with(Options { referrers_api: true, ..Options::default() });
+    fill(&mut site);
+    site.commit();
+    site
+}
+
+/// Its images, without a commit.
+pub(super) fn fill(site: &mut Site) {
     let platforms = ["linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"];
     let images =
         (10..).zip(platforms).map(|(seed, platform)| image("web", platform, seed)).collect::<Vec<_>>();
@@ -30,8 +37,6 @@ pub(super) fn site() -> Site {
     image("api", "linux/amd64", 4).push_to(&site.source, "team/api", Some("1.0"));
     site.name("team/api:1.0");
     site.add(&helm_chart("shop", "0.3.0"), "charts/shop", "0.3.0");
-    site.commit();
-    site
 }
 
 fn keep(site: &Site, to: &Utf8Path, names: &[&str]) {

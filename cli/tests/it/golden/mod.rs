@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What released versions of krs wrote is read by this one: archives, volumes, receipts and what an interrupted run left
-//! behind. See `testdata/golden/README.md`.
+//! behind; and what this one writes is what they wrote. See `testdata/golden/README.md`.
 
 mod earlier;
 mod make;
+mod recorder;
+mod written;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_testing::git::Checkout;
