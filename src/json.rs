@@ -239,6 +239,7 @@ impl<'de> Keys<'de> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::Value;
 
