@@ -57,7 +57,7 @@ pub enum OwnSecretError {
 fn help(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) if status.is_forbidden() => {
-            "; install the chart's RBAC (`helm upgrade`): the importer must get this Secret, and create Secrets in its own namespace"
+            "; install the chart's RBAC (`helm upgrade`): its Role lets the importer get and update this Secret, and create Secrets in its own namespace"
         }
         _ => "",
     }
