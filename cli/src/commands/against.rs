@@ -147,7 +147,9 @@ impl Against {
             self.earlier.extend(bundle.as_ref().map(Earlier::of_sent));
             let site = self.sites.entry(confirmation.site.clone()).or_default();
             site.reads = Some(site.reads.map_or(confirmation.reads, |reads| reads.max(confirmation.reads)));
-            site.bundles.extend(bundle);
+            // A newer receipt says all: a site that was restored no longer has what it confirmed before.
+            let made = site.receipt.as_ref().map(|receipt| receipt.created_at);
+            site.bundles.extend(bundle.filter(|_| made.is_none_or(|made| made < confirmation.created_at)));
         }
         Ok(())
     }

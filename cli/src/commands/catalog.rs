@@ -131,7 +131,14 @@ fn add(args: &CatalogAddArgs, console: &Console) -> Result<(), Failure> {
         }
         for receipt in receipts::read(source, &keys)? {
             receipt.remarks(&keys, Timestamp::now()).iter().for_each(|remark| console.warning(remark));
-            records.extend(confirmations(&receipt, source)?.into_iter().map(Record::Confirmation));
+            let confirmations = confirmations(&receipt, source)?;
+            if let (ReadReceipt::Site(receipt, _), []) = (&receipt, &confirmations[..]) {
+                console.warning(&format!(
+                    "the receipt of site {0} confirms no bundle, and nothing of it is recorded: catalog:{0} stays what the site confirmed before. If the site was restored, use the receipt itself: --against {source}",
+                    receipt.site
+                ));
+            }
+            records.extend(confirmations.into_iter().map(Record::Confirmation));
         }
     }
     let total = records.len();
@@ -209,12 +216,14 @@ struct Shown {
 
 fn show(args: &CatalogShowArgs, console: &Console) -> Result<(), Failure> {
     let (mut bundles, mut damaged) = (Vec::<Row>::new(), Vec::new());
-    let mut confirmations = Vec::new();
+    let (mut confirmations, mut known) = (Vec::new(), Known::default());
     let is_wanted = |sent: &SentBundle| {
         args.stream.as_ref().is_none_or(|stream| sent.stream == *stream)
             && args.site.as_ref().is_none_or(|site| sent.audience.is_empty() || sent.audience.contains(site))
     };
+    // In catalogs that were joined, a line may stand twice.
     let take = |record| match record {
+        record if !known.insert(&record) => {}
         Record::Bundle(sent) if is_wanted(&sent) => bundles.push(row(sent)),
         Record::Bundle(_) => {}
         Record::Confirmation(confirmation) => confirmations.push(confirmation),

@@ -61,6 +61,16 @@ fn the_same_bundle_is_recorded_once_and_one_without_catalog_later() {
 }
 
 #[test]
+fn a_bundle_that_stands_twice_in_joined_catalogs_counts_once() {
+    let site = at_version_two();
+    let line = std::fs::read_to_string(site.desk.path("c.jsonl")).unwrap();
+    site.desk.write("c.jsonl", format!("{line}{line}"));
+    assert_eq!(show(&site, &[])["bundles"].as_array().map(Vec::len), Some(1));
+    let status = site.desk.krs(&["fleet", "status", "c.jsonl", "--format", "json"]).ok().json();
+    assert_eq!(status["sites"][0]["streams"][0]["unconfirmed"]["count"], 1, "{status}");
+}
+
+#[test]
 fn a_catalog_that_is_none_or_does_not_have_the_bundle_is_refused_before_anything_is_fetched() {
     let site = at_version_two();
     site.source.clear_requests();

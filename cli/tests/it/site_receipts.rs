@@ -215,6 +215,29 @@ fn t281_a_receipt_of_another_site_is_refused() {
 }
 
 #[test]
+fn t311_a_site_that_was_restored_gets_everything_again_whatever_it_confirmed_before() {
+    let site = at_version_two();
+    let keys = ["--site-key", "berlin=berlin.pub", "--catalog", "c.jsonl"];
+    let add =
+        |text: &str| site.desk.krs(&["catalog", "add", "c.jsonl", text, "--site-key", "berlin=berlin.pub"]);
+    add(&short(&site, "berlin", "berlin", |_| ())).ok();
+    let mut restored = receipt(&site, "berlin");
+    restored.created_at += SignedDuration::from_mins(1);
+    (restored.imported, restored.registries) = (Vec::new(), Vec::new());
+    write(&site, "berlin.receipt.json", &restored, "berlin");
+    let told = ["confirms no bundle", "--against berlin.receipt.json", "0 lines added"];
+    add("berlin.receipt.json").ok().says(&told);
+    let against = ["--against", "berlin.receipt.json", "--against", "catalog:berlin"];
+    second(&site, "all.krs.tar", &[&keys[..], &against].concat()).ok();
+    assert!(bytes(&site, "all.krs.tar").len() > 3_000_000, "the receipt is newer");
+    // What it confirms after that counts again.
+    let later = |content: &mut ShortReceiptContent| content.created_at += SignedDuration::from_mins(2);
+    add(&short(&site, "berlin", "berlin", later)).ok();
+    second(&site, "less.krs.tar", &[&keys[..], &against].concat()).ok();
+    assert!(bytes(&site, "less.krs.tar").len() < 60_000, "{}", bytes(&site, "less.krs.tar").len());
+}
+
+#[test]
 fn t283_an_old_receipt_one_from_the_future_and_one_that_reads_too_little_are_said() {
     let site = at_version_two();
     let mut old = receipt(&site, "berlin");

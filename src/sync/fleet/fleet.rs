@@ -32,6 +32,8 @@ pub struct Fleet {
     only: Option<StreamName>,
     sites: BTreeMap<String, Site>,
     streams: BTreeMap<StreamName, Stream>,
+    /// Bundles of the catalog, by their digests and files.
+    lines: HashSet<(Digest, String)>,
     /// Images of receipts, and the last line of the catalog that has each.
     images: HashMap<ImageId, Option<LinePosition>>,
     ids: ImageIds,
@@ -117,7 +119,10 @@ impl Fleet {
         for site in &bundle.audience {
             self.sites.entry(site.clone()).or_default();
         }
-        self.streams.entry(bundle.stream.clone()).or_default().bundles.push(bundle);
+        // In catalogs that were joined, a line may stand twice.
+        if self.lines.insert((bundle.digest, bundle.file.clone())) {
+            self.streams.entry(bundle.stream.clone()).or_default().bundles.push(bundle);
+        }
     }
 
     fn is_of_interest(&self, stream: &StreamName) -> bool {

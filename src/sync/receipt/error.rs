@@ -43,9 +43,7 @@ pub enum ReceiptError {
     #[error("the signature of key {0} does not fit: the receipt was changed after it was signed")]
     Forged(KeyId),
     /// The keys of its site are known, and none of them signed it.
-    #[error(
-        "the receipt says that it is of site {site}, and {signed}; expected a signature of key {expected}"
-    )]
+    #[error("the receipt says that it is of site {site}, and {signed}; expected a signature of {expected}")]
     NotOfSite {
         /// The site that it names.
         site: SiteName,

@@ -99,8 +99,8 @@ impl SiteKeys {
                     (_, [first, ..]) => format!("key {first} signed it"),
                 },
                 expected: match own.first() {
-                    Some(known) => known.key.id().to_string(),
-                    None => format!("of site {site}"),
+                    Some(known) => format!("key {}", known.key.id()),
+                    None => format!("a key of site {site}"),
                 },
             }),
         }

@@ -232,4 +232,9 @@ pub(super) const MAKING: &[Fault] = &[
         "HTTPS_PROXY is not an address, or that of another kind of proxy",
         "exit code 2, and nothing is sent: the HTTP library ignores such a variable, so that registries would be reached directly",
     ),
+    (
+        311,
+        "a site is restored from nothing, and the catalog has what it confirmed before",
+        "its newer receipt counts, and the bundle has everything; `krs catalog add` says that the receipt confirms no bundle",
+    ),
 ];
