@@ -3,9 +3,9 @@
 //! what skopeo, podman and buildah write layers with.
 //!
 //! The input is cut into chunks of 65535 bytes, each of which becomes at most one block; a chunk can also continue the block of
-//! the chunk before it. The files: [`finder`] finds the matches of a chunk; [`chunks`] cuts a stream into chunks, and into the
-//! blocks of pgzip; [`writer`] keeps the open block; [`literals`] and [`tokens`] choose how a chunk is written, the latter with
-//! the [`estimate`]; [`stream`] and [`blocks`] are the encoders.
+//! the chunk before it. The files: `finder` finds the matches of a chunk; `chunks` cuts a stream into chunks, and into the
+//! blocks of pgzip; `writer` keeps the open block; `literals` and `tokens` choose how a chunk is written, the latter with
+//! the `estimate`; `stream` and `blocks` are the encoders.
 
 mod blocks;
 mod chunks;
