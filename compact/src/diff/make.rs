@@ -56,9 +56,9 @@ pub fn make(
     }
     let Maker { writer, reports, .. } = maker;
     let mut counter = Counter { out, bytes: 0 };
-    let (_, streams) =
+    let (bases, streams) =
         writer.finish(&layers, options.mode, options.threads, &options.scratch, &mut counter)?;
-    let mut report = Report { targets: reports, streams, patch_length: counter.bytes };
+    let mut report = Report { bases, targets: reports, streams, patch_length: counter.bytes };
     report.divide();
     Ok(report)
 }

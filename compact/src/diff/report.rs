@@ -6,6 +6,8 @@ use crate::patch::{STREAMS, Stream};
 /// What a patch contains, by target and by file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// The numbers of the bases that are used, ascending: those of the patch.
+    pub bases: Vec<usize>,
     /// In the order of the patch.
     pub targets: Vec<TargetReport>,
     /// In the order of [`Stream::ALL`].

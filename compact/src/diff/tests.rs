@@ -23,11 +23,12 @@ fn round_trip(bases: &[Vec<u8>], targets: &[Vec<u8>], mode: Mode) -> (Vec<u8>, R
     assert_eq!(report.patch_length, patch.len() as u64);
     let limits = Limits { memory: if mode == Mode::Max { 512 << 20 } else { Limits::default().memory } };
     let opened = Patch::open(patch.as_slice(), limits).unwrap();
-    let sources = base_bytes.iter().chain(&target_bytes).map(|source| Some(*source)).collect::<Vec<_>>();
+    let used = report.bases.iter().map(|base| &base_bytes[*base]);
+    let sources = used.chain(&target_bytes).map(|source| Some(*source)).collect::<Vec<_>>();
     let mut rebuild = opened.rebuild();
     for (i, target) in targets.iter().enumerate().chain(targets.iter().enumerate().rev()) {
         let mut made = Vec::new();
-        rebuild.target(i, &sources[..bases.len() + i], &mut made).unwrap();
+        rebuild.target(i, &sources[..report.bases.len() + i], &mut made).unwrap();
         assert!(made == *target, "target {i} differs");
     }
     for (target, bytes) in report.targets.iter().zip(targets) {
@@ -277,4 +278,23 @@ fn the_number_of_threads_changes_nothing() {
         patch
     };
     assert!(patch(1) == patch(3));
+}
+
+#[test]
+fn bases_that_no_target_uses_are_not_in_the_patch() {
+    let noise = |seed: u32| {
+        (0..200_000_u32)
+            .map(|n| (n.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 23) as u8)
+            .collect::<Vec<_>>()
+    };
+    let bases = [noise(1 << 20), noise(2 << 20), noise(3 << 20), noise(4 << 20)];
+    let mut first = bases[3].clone();
+    first[7] ^= 1;
+    let second = first.clone();
+    let (patch, report) = round_trip(&bases, &[first, second], Mode::Fast);
+    assert_eq!(report.bases, [3]);
+    let opened = Patch::open(patch.as_slice(), Limits::default()).unwrap();
+    assert_eq!(opened.directory().bases, [200_000]);
+    // What the second is made of has another number: it is the first.
+    assert_eq!(opened.directory().targets[1].sources, [1]);
 }

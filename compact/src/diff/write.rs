@@ -194,7 +194,7 @@ impl PatchWriter {
         threads: usize,
         scratch: &Path,
         out: &mut dyn Write,
-    ) -> Result<(Directory, [StreamSize; STREAMS]), DiffError> {
+    ) -> Result<(Vec<usize>, [StreamSize; STREAMS]), DiffError> {
         let lengths = self.lengths();
         let (difference, extra, frames) =
             (self.difference.finish()?, self.extra.finish()?, self.frames.finish()?);
@@ -247,13 +247,14 @@ impl PatchWriter {
             frame_memory: self.frame_memory,
             streams: sections,
         };
+        let (directory, bases) = directory.without_unused_bases();
         out.write_all(&directory.encode()).map_err(DiffError::Write)?;
         for file in stored.iter().flatten() {
             let mut reader = RangeReader::new(file, 0, file.length());
             io::copy(&mut reader, out).map_err(DiffError::Write)?;
         }
         let sizes = std::array::from_fn(|i| StreamSize { length: lengths[i], stored: sections[i].stored });
-        Ok((directory, sizes))
+        Ok((bases, sizes))
     }
 }
 

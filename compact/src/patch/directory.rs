@@ -75,6 +75,22 @@ impl Directory {
         windows.sum::<u64>().saturating_add(self.frame_memory)
     }
 
+    /// Leaves out the bases that no target uses, which a site would have to fetch. Also says which are left, by their numbers
+    /// before.
+    pub(crate) fn without_unused_bases(mut self) -> (Self, Vec<usize>) {
+        let before = self.bases.len();
+        let sources = self.targets.iter().flat_map(|target| &target.sources).copied();
+        let mut used = sources.filter(|source| *source < before).collect::<Vec<_>>();
+        used.sort_unstable();
+        used.dedup();
+        for source in self.targets.iter_mut().flat_map(|target| &mut target.sources) {
+            // Those that are not found are targets.
+            *source = used.binary_search(source).unwrap_or_else(|_| *source - before + used.len());
+        }
+        self.bases = used.iter().filter_map(|base| self.bases.get(*base).copied()).collect();
+        (self, used)
+    }
+
     /// The first bytes of a patch with this directory, up to its first stream.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();

@@ -138,8 +138,8 @@ impl Maker {
             let of_files = report.files.iter().map(|file| file.travels).sum::<u64>();
             made.layers.push(outcome(layer, Ok(of_files + target.recipe.len() as u64)));
         }
-        let bases =
-            sources.iter().map(|plain| PatchBase { digest: plain.digest, plain_size: plain.plain_size });
+        let bases = report.bases.iter().filter_map(|number| sources.get(*number));
+        let bases = bases.map(|plain| PatchBase { digest: plain.digest, plain_size: plain.plain_size });
         made.patches.push(BundlePatch {
             bases: bases.collect(),
             digest,

@@ -19,6 +19,8 @@ use crate::bundle::{BundlePatch, PatchedLayer};
 use crate::oci::digest::{self, Digest, Hasher};
 use crate::progress::{Activity, Progress};
 
+/// Memory for windows and frames of a patch: those of `--compact=max` have 128 MiB of new content in reach.
+const PATCH_MEMORY: u64 = 256 << 20;
 /// Largest recipe, in bytes. It is held in memory.
 const MAX_RECIPE: usize = 64 << 20;
 
@@ -84,7 +86,8 @@ impl Task {
     ) -> Result<HashMap<Digest, Arc<FileBytes>>, RebuildError> {
         let first = patch.layers.first().map_or(patch.digest, |layer| layer.digest);
         let fail = |digest, source| RebuildError::Layer { digest, patch: patch.digest, source };
-        let opened = Patch::open(&*self.content, Limits::default()).map_err(|e| fail(first, e.into()))?;
+        let opened = Patch::open(&*self.content, Limits { memory: PATCH_MEMORY })
+            .map_err(|e| fail(first, e.into()))?;
         check_directory(patch, &opened).map_err(|e| fail(first, RebuildProblem::Directory(e)))?;
         let mut made = HashMap::new();
         let bases = patch.bases.iter().map(|base| self.plain.get(&base.digest).cloned());
