@@ -14,6 +14,9 @@ pub const FORMAT_VERSION: u32 = 3;
 /// The lowest version, which krs 0.1 reads and writes.
 pub const FIRST_VERSION: u32 = 1;
 
+/// The version that patches in bundles came with.
+pub const PATCHES_SINCE: u32 = 3;
+
 /// A field that came with a later version than the first, in a value that uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaterField {

@@ -10,7 +10,7 @@ use krs_core::bundle::Bundle;
 use krs_core::oci::reference::{Reference, RegistryHost};
 use krs_core::set::{LoadedSet, MergedImage, MergedImages};
 use krs_core::sync::catalog::{Confirmation, SentBundle};
-use krs_core::sync::plan::{Base, ImageLayers, Plan, PlanError};
+use krs_core::sync::plan::{Base, ImageLayers, PlanError};
 use krs_core::sync::receipt::{Origin, ShortReceipt, SiteName, SiteReceipt};
 use krs_core::sync::resolve::Resolved;
 
@@ -215,8 +215,7 @@ impl Against {
     ///
     /// # Errors
     /// It is one.
-    pub(super) fn check_format(&self, plan: &Plan) -> Result<(), Failure> {
-        let version = plan.manifest.format_version;
+    pub(super) fn check_format(&self, version: u32) -> Result<(), Failure> {
         let reads = |site: &Site| site.reads.filter(|reads| *reads < version);
         let Some((site, reads)) = self.sites.iter().find_map(|(name, site)| Some((name, reads(site)?)))
         else {

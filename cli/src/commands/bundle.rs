@@ -4,6 +4,7 @@ use std::time::Instant;
 use camino::Utf8Path;
 use krs_core::bundle::{Bundle, Policy, sign_list};
 use krs_core::error::{Cause, ErrorKind, by_cause, list};
+use krs_core::format::PATCHES_SINCE;
 use krs_core::set::{self, LoadedSets, SetErrors, Settings, Warning};
 use krs_core::sync::catalog::check_appendable;
 use krs_core::sync::compact::{CompactOptions, Mode, RecipeCache, remove_work};
@@ -74,6 +75,11 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         return Err(
             Failure::usage("the bundle would not be signed, and --require-signature is set").help(NO_KEY)
         );
+    }
+    if args.compact.is_some() && args.plan.format_version.is_some_and(|highest| highest < PATCHES_SINCE) {
+        let message =
+            format!("--compact needs format version {PATCHES_SINCE}, and --format-version allows less");
+        return Err(Failure::usage(message).help("leave out one of the two"));
     }
     let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
         let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use krs_core::bundle::sign::{SecretKey, Signatures};
 use krs_core::bundle::{Bundle, trusted_comment};
+use krs_core::format::PATCHES_SINCE;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::{Destination, Reference, RegistryHost};
@@ -192,7 +193,7 @@ impl Run {
         }
         self.decide_base(&resolved).await?;
         let plan = self.lay_out(&resolved)?;
-        self.against.check_format(&plan)?;
+        self.against.check_format(plan.manifest.format_version)?;
         Ok((resolved, plan))
     }
 
@@ -253,10 +254,11 @@ impl Run {
         resolved: &Resolved,
         options: &CompactOptions,
     ) -> Result<Plan, Failure> {
+        // Before the work, which may take minutes.
+        self.against.check_format(PATCHES_SINCE)?;
         let sets = self.loaded.sets.iter().map(|loaded| &loaded.set).collect::<Vec<_>>();
         let made =
             compact(&self.client, plan, (resolved, &sets), &self.options, options, &self.progress).await?;
-        self.against.check_format(&made.plan)?;
         self.compacted = Some((made.layers, made.remarks));
         Ok(made.plan)
     }

@@ -216,3 +216,22 @@ fn layers_of_patches_are_served_where_an_earlier_bundle_has_their_base() {
     pulled.ok();
     site.desk.krs(&["verify", "again.krs.tar"]).ok();
 }
+
+#[test]
+fn what_an_earlier_run_left_is_compared_and_what_others_left_stays() {
+    let (mut site, edge) = first_version();
+    update(&mut site, 2);
+    let work = site.desk.path("v2.krs.tar.compact");
+    std::fs::create_dir(&work).unwrap();
+    // Damaged, of the right size; and a file of somebody else.
+    let mut damaged = layer(&files(1));
+    damaged[5000] ^= 1;
+    std::fs::write(work.join(layer_digest(1).hex()), &damaged).unwrap();
+    std::fs::write(work.join("notes.txt"), "mine").unwrap();
+    let options = ["--sequence", "2", "--against", "v1.krs.tar", "--compact"];
+    site.bundle("v2.krs.tar", &options).ok().says(&["v2.krs.tar.compact cannot be removed"]);
+    assert_eq!(work.read_dir().unwrap().count(), 1);
+    assert!(size(&site, "v2.krs.tar") < 100_000, "{}", size(&site, "v2.krs.tar"));
+    site.desk.krs(&["push", "v2.krs.tar", &edge.host().to_string()]).ok();
+    assert_eq!(edge.digest("team/app", "2.0"), site.source.digest("team/app", "2.0"));
+}

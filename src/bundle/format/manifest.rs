@@ -104,7 +104,7 @@ impl BundleManifest {
     /// The fields in use that came with a later version than the first.
     pub fn later_fields(&self) -> Vec<LaterField> {
         let patches = (!self.patches.is_empty()).then(|| LaterField {
-            version: 3,
+            version: format::PATCHES_SINCE,
             name: "patches",
             owner: "the bundle".to_owned(),
         });

@@ -2,7 +2,7 @@
 //! Layers as files in the work folder, each under its digest.
 
 use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,7 +12,7 @@ use super::choose::Layer;
 use super::error::CompactError;
 use crate::bundle::{Bundle, sync_folder};
 use crate::local::LocalSource;
-use crate::oci::digest::Digest;
+use crate::oci::digest::{Digest, Hasher};
 use crate::progress::{Activity, Progress};
 use crate::registry::{BlobSink, Client};
 use crate::sync::source::copy_blob;
@@ -32,14 +32,38 @@ pub(super) fn path(folder: &Utf8Path, digest: &Digest) -> Utf8PathBuf {
     folder.join(digest.hex())
 }
 
+/// Whether a file that an earlier run left has the content of a layer. One that does not is fetched again.
+fn is_layer(path: &Utf8Path, digest: &Digest, size: u64) -> bool {
+    let Ok(mut file) = File::open(path) else { return false };
+    if !file.metadata().is_ok_and(|found| found.is_file() && found.len() == size) {
+        return false;
+    }
+    let mut hasher = Hasher::new();
+    let mut buf = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buf) {
+            Ok(0) => return hasher.finish() == *digest,
+            Ok(read) => hasher.update(&buf[..read]),
+            Err(_) => return false,
+        }
+    }
+}
+
 impl Fetcher<'_> {
     /// Fetches the layers that an earlier run did not leave in the folder. Returns why each of the others is not there.
     pub(super) async fn fetch(
         &self,
         layers: &[(&Layer, Option<Arc<LocalSource>>)],
     ) -> Result<Vec<(Digest, String)>, CompactError> {
-        let wanted = layers.iter().filter(|(layer, _)| !path(self.folder, &layer.digest).exists());
-        let wanted = wanted.collect::<Vec<_>>();
+        let mut wanted = Vec::new();
+        for one in layers {
+            let file = path(self.folder, &one.0.digest);
+            let (digest, size) = (one.0.digest, one.0.size);
+            let checked = tokio::task::spawn_blocking(move || is_layer(&file, &digest, size)).await?;
+            if !checked {
+                wanted.push(one);
+            }
+        }
         self.progress.begin(Activity::Pull, wanted.iter().map(|(layer, _)| layer.size).sum());
         let tasks = wanted.into_iter().map(|(layer, source)| async move {
             self.progress.blob_begin(Activity::Pull, &layer.digest, layer.size, &layer.name);
@@ -89,8 +113,7 @@ impl Fetcher<'_> {
             }
         }
         if let Some(source) = source {
-            let copied =
-                copy_blob(source, &layer.digest, layer.size, crate::oci::digest::Hasher::new(), sink);
+            let copied = copy_blob(source, &layer.digest, layer.size, Hasher::new(), sink);
             return copied.map_err(|error| FetchError::Absent(error.to_string()));
         }
         let mut reason = "no repository is known to have it".to_owned();

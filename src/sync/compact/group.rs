@@ -40,6 +40,8 @@ pub(super) struct Made {
     pub(super) patches: Vec<BundlePatch>,
     pub(super) blobs: Vec<PatchBlob>,
     pub(super) layers: Vec<LayerOutcome>,
+    /// What a person should know.
+    pub(super) remarks: Vec<String>,
 }
 
 impl Maker {
@@ -55,8 +57,13 @@ impl Maker {
     fn make_all(&self, group: &Group, made: &mut Made) -> Result<(), CompactError> {
         let mut sources = Vec::new();
         for layer in &group.bases {
-            // One that cannot be expanded is not read.
-            sources.extend(layers::expand(&self.folder, layer)?.ok());
+            match layers::expand(&self.folder, layer)? {
+                Ok(plain) => sources.push(plain),
+                Err(reason) => made.remarks.push(format!(
+                    "layer {} of {} cannot be expanded, so nothing is made of it: {reason}",
+                    layer.digest, layer.name
+                )),
+            }
             self.progress.advance(Activity::Compact, layer.size);
         }
         let mut open = Vec::new();

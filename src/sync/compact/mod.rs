@@ -87,6 +87,9 @@ pub async fn compact(
     progress: &Arc<dyn Progress>,
 ) -> Result<Compacted, CompactError> {
     let work_error = |source| CompactError::Work { folder: options.folder.clone(), source };
+    if options.folder.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+        return Err(work_error(io::ErrorKind::NotADirectory.into()));
+    }
     std::fs::create_dir_all(&options.folder).map_err(work_error)?;
     let groups = choose::choose(&plan, resolved, sets, &plan_options.base);
     let fetcher =
@@ -113,6 +116,7 @@ pub async fn compact(
         patches.patches.extend(made.patches);
         patches.blobs.extend(made.blobs);
         compacted.layers.extend(made.layers);
+        compacted.remarks.extend(made.remarks);
     }
     patches.blobs.sort_by_key(|blob| blob.digest);
     patches.blobs.dedup_by_key(|blob| blob.digest);
@@ -120,15 +124,26 @@ pub async fn compact(
     Ok(compacted)
 }
 
-/// Removes the work folder of a bundle that is complete.
+/// Removes the work folder of a bundle that is complete, with what [`compact`] wrote there and nothing else.
 ///
 /// # Errors
 /// It cannot be removed.
 pub fn remove_work(folder: &Utf8Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
+    let entries = match folder.read_dir_utf8() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let stem = name.strip_suffix(".part").unwrap_or(name);
+        let is_digest = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+        // What somebody else put there stays, and the folder with it.
+        if is_digest || ["patch.part", "recipe.part"].contains(&name) {
+            std::fs::remove_file(entry.path())?;
+        }
     }
+    std::fs::remove_dir(folder)
 }
 
 /// Each layer once, with the local source that has it.

@@ -4,14 +4,23 @@
 use std::fs;
 
 use camino::Utf8PathBuf;
+use krs_compact::recipe::Recipe;
 
 use crate::files::read_file;
-use crate::oci::digest::Digest;
+use crate::oci::digest::{Digest, Hasher};
 
 /// Largest cached recipe, in bytes.
 const MAX_RECIPE: u64 = 64 << 20;
 /// Begins a cached recipe. Another version finds other recipes.
 const MAGIC: &str = "krs-recipe 1 ";
+
+/// Of the content and the layer, so that the recipe of another layer is not taken for this one's.
+fn checksum(layer: &Digest, content: &[u8]) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.update(layer.to_string().as_bytes());
+    hasher.update(content);
+    hasher.finish()
+}
 
 /// A folder with one file for each layer. What cannot be read or written costs time, never the bundle.
 #[derive(Debug, Clone)]
@@ -32,11 +41,11 @@ impl RecipeCache {
         let (head, content) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'\n')?)?;
         let content = content.get(1..)?;
         let (kind, digest) = std::str::from_utf8(head).ok()?.split_once(' ')?;
-        if Digest::of(content).to_string() != digest {
+        if checksum(layer, content).to_string() != digest {
             return None;
         }
         match kind {
-            "recipe" => Some(Ok(content.to_vec())),
+            "recipe" if Recipe::decode(content).is_ok() => Some(Ok(content.to_vec())),
             "none" => Some(Err(String::from_utf8_lossy(content).into_owned())),
             _ => None,
         }
@@ -48,7 +57,7 @@ impl RecipeCache {
             Ok(recipe) => ("recipe", recipe.as_slice()),
             Err(reason) => ("none", reason.as_bytes()),
         };
-        let mut bytes = format!("{MAGIC}{kind} {}\n", Digest::of(content)).into_bytes();
+        let mut bytes = format!("{MAGIC}{kind} {}\n", checksum(layer, content)).into_bytes();
         bytes.extend_from_slice(content);
         let path = self.path(layer);
         let part = Utf8PathBuf::from(format!("{path}.{}.part", std::process::id()));
@@ -75,10 +84,13 @@ mod tests {
         let cache = RecipeCache::new(Utf8PathBuf::from_path_buf(folder.path().join("new")).unwrap());
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         assert_eq!(cache.get(&one), None);
-        for answer in [Ok(b"recipe\n\0".to_vec()), Err("no encoder makes it".to_owned())] {
+        for answer in [Ok(Recipe::Plain.encode()), Err("no encoder makes it".to_owned())] {
             cache.put(&one, &answer);
             assert_eq!(cache.get(&one), Some(answer));
         }
+        assert_eq!(cache.get(&other), None);
+        // That of another layer.
+        fs::copy(cache.path(&one), cache.path(&other)).unwrap();
         assert_eq!(cache.get(&other), None);
         let path = cache.path(&one);
         let mut bytes = fs::read(&path).unwrap();

@@ -11,10 +11,8 @@ use super::error::PlanError;
 use super::{Plan, PlanOptions};
 use crate::bundle::layout::{HEADER, next_header};
 use crate::bundle::{BundleBlob, BundlePatch, Layout};
+use crate::format::PATCHES_SINCE;
 use crate::oci::digest::Digest;
-
-/// The version that patches came with.
-const SINCE: u32 = 3;
 
 /// Patches in place of layers.
 #[derive(Debug, Clone, Default)]
@@ -53,10 +51,10 @@ impl Plan {
         if patches.patches.is_empty() {
             return Ok(self);
         }
-        if options.format_version.is_some_and(|highest| highest < SINCE) {
+        if options.format_version.is_some_and(|highest| highest < PATCHES_SINCE) {
             let what = "layers of it travel as patches (--compact)".to_owned();
             let image = self.manifest.images.first().map(|image| image.reference.to_string());
-            return Err(PlanError::Version { image: image.unwrap_or_default(), needed: SINCE, what });
+            return Err(PlanError::Version { image: image.unwrap_or_default(), needed: PATCHES_SINCE, what });
         }
         let made = patches.patches.iter().flat_map(|patch| &patch.layers).map(|layer| layer.digest);
         let made = made.collect::<BTreeSet<_>>();
@@ -87,7 +85,7 @@ impl Plan {
         }
         self.manifest.base = self.base_with(&options.base, &patches.patches);
         self.manifest.patches = patches.patches;
-        self.manifest.format_version = self.manifest.format_version.max(SINCE);
+        self.manifest.format_version = self.manifest.format_version.max(PATCHES_SINCE);
         self.manifest.check()?;
         self.size = Layout::new(&self.manifest, &self.manifest.encode()?)?.size();
         Ok(self)
