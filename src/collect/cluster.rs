@@ -62,15 +62,12 @@ fn missing() -> Problem {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn kubectl(script: &str, context: Option<&str>) -> Result<String, Problem> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("kubectl");
-        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        krs_testing::process::write_script(&file, &format!("#!/bin/sh\n{script}\n"));
         query(&file, &Cluster { context: context.map(str::to_owned) })
     }
 

@@ -79,6 +79,19 @@ pub fn free_address() -> SocketAddr {
     TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).unwrap().local_addr().unwrap()
 }
 
+/// Writes a program that is a script. Another process writes the file: a program that a test starts on another thread at this
+/// moment would hold it open for writing, and Linux runs no such file.
+pub fn write_script(path: impl AsRef<std::path::Path>, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = path.as_ref();
+    let source = path.with_extension("script");
+    std::fs::write(&source, text).unwrap();
+    let copied = std::process::Command::new("cp").arg(&source).arg(path).status().unwrap();
+    assert!(copied.success(), "cannot write {}", path.display());
+    std::fs::remove_file(source).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

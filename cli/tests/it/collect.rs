@@ -30,10 +30,10 @@ fn desk() -> Desk {
 /// `krs collect` with a search path of its own, in which the programs are shell scripts.
 #[cfg(unix)]
 fn with_programs(desk: &Desk, programs: &[(&str, &str)], arguments: &[&str]) -> Outcome {
-    use std::os::unix::fs::PermissionsExt as _;
     for (name, text) in programs {
-        write(desk, &format!("bin/{name}"), &format!("#!/bin/sh\n{text}\n"));
-        fs::set_permissions(desk.path(&format!("bin/{name}")), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir_all(desk.path("bin")).unwrap();
+        let text = format!("#!/bin/sh\n{text}\n");
+        krs_testing::process::write_script(desk.path(&format!("bin/{name}")), &text);
     }
     let all = [&["collect"], arguments].concat();
     let path = format!("{}:/nonexistent", desk.path("bin"));

@@ -314,8 +314,6 @@ fn a_short_receipt_is_made_by_hand_of_a_bundle_that_is_there_completely() {
 #[cfg(unix)]
 #[test]
 fn the_receipt_of_a_cluster_is_verified_and_written_with_its_signature() {
-    use std::os::unix::fs::PermissionsExt as _;
-
     let site = at_version_two();
     let receipt = receipt(&site, "berlin");
     write(&site, "there", &receipt, "berlin");
@@ -335,9 +333,8 @@ fn the_receipt_of_a_cluster_is_verified_and_written_with_its_signature() {
         site.desk.write(&format!("bin/{name}"), part.to_string());
     };
     std::fs::create_dir(site.desk.path("bin")).unwrap();
-    let program =
-        site.desk.write("bin/kubectl", "#!/bin/sh\nfor last; do :; done\nexec cat \"${0%/*}/$last\"\n");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = "#!/bin/sh\nfor last; do :; done\nexec cat \"${0%/*}/$last\"\n";
+    krs_testing::process::write_script(site.desk.path("bin/kubectl"), script);
     let path = format!("{}:/usr/bin:/bin", site.desk.path("bin"));
     let krs = |more: &[&str]| {
         site.desk.krs_env(&[("PATH", &path)], &[&["receipt", "--from-cluster"], more].concat())

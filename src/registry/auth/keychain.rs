@@ -337,13 +337,8 @@ impl Keychain {
         time: Duration,
     ) -> Self {
         #![allow(clippy::unwrap_used)]
-        use std::os::unix::fs::PermissionsExt as _;
         let root = Utf8Path::from_path(folder).unwrap();
-        // Written by another process, so that no fork of this one can still hold it open for writing.
-        let program = root.join("docker-credential-test");
-        std::fs::write(root.join("text"), script).unwrap();
-        std::process::Command::new("cp").arg(root.join("text")).arg(&program).status().unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        krs_testing::process::write_script(root.join("docker-credential-test"), script);
         let text = format!(
             r#"{{"auths":{{"{registry}":{{"auth":"ZmlsZTpw"}}}},"credHelpers":{{"{registry}":"test"}}}}"#
         );

@@ -187,8 +187,6 @@ fn get(program: &Path, location: &ImporterLocation, names: &[String]) -> Result<
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::super::index::part_name;
     use super::*;
 
@@ -205,8 +203,7 @@ mod tests {
              cat \"$last\"\n[ -e \"$last.next\" ] && mv \"$last.next\" \"$last\"\nexit 0\n",
             folder.path().display()
         );
-        std::fs::write(&file, script).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        krs_testing::process::write_script(&file, &script);
         let location = ImporterLocation { context: Some("edge".into()), namespace: Some("krs".into()) };
         let result = read(&file, &location);
         let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
