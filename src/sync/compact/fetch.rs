@@ -2,7 +2,7 @@
 //! Layers as files in the work folder, each under its digest.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,7 +12,7 @@ use super::choose::Layer;
 use super::error::CompactError;
 use crate::bundle::{Bundle, sync_folder};
 use crate::local::LocalSource;
-use crate::oci::digest::{Digest, Hasher};
+use crate::oci::digest::{Digest, Hasher, VerifyReader};
 use crate::progress::{Activity, Progress};
 use crate::registry::{BlobSink, Client};
 use crate::sync::source::copy_blob;
@@ -34,19 +34,9 @@ pub(super) fn path(folder: &Utf8Path, digest: &Digest) -> Utf8PathBuf {
 
 /// Whether a file that an earlier run left has the content of a layer. One that does not is fetched again.
 fn is_layer(path: &Utf8Path, digest: &Digest, size: u64) -> bool {
-    let Ok(mut file) = File::open(path) else { return false };
-    if !file.metadata().is_ok_and(|found| found.is_file() && found.len() == size) {
-        return false;
-    }
-    let mut hasher = Hasher::new();
-    let mut buf = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buf) {
-            Ok(0) => return hasher.finish() == *digest,
-            Ok(read) => hasher.update(&buf[..read]),
-            Err(_) => return false,
-        }
-    }
+    let Ok(file) = File::open(path) else { return false };
+    file.metadata().is_ok_and(|found| found.is_file() && found.len() == size)
+        && io::copy(&mut VerifyReader::new(file, *digest, size), &mut io::sink()).is_ok()
 }
 
 impl Fetcher<'_> {

@@ -68,23 +68,23 @@ impl Maker {
         }
         let mut open = Vec::new();
         let mut open_bytes = 0;
-        for (number, layer) in group.targets.iter().enumerate() {
+        for layer in &group.targets {
             match self.target(layer)? {
                 Ok(target) => {
-                    open_bytes += target.plain.plain_size;
+                    open_bytes += target.plain.content.length();
                     open.push((layer, target));
                 }
                 Err(reason) => made.layers.push(outcome(layer, Err(reason))),
             }
             self.progress.advance(Activity::Compact, layer.size);
-            if !open.is_empty() && (open_bytes >= PATCH_SIZE || number + 1 == group.targets.len()) {
+            if open_bytes >= PATCH_SIZE {
                 let targets = std::mem::take(&mut open);
                 open_bytes = 0;
                 self.patch(&sources, &targets, made)?;
                 sources.extend(targets.into_iter().map(|(_, target)| target.plain));
             }
         }
-        if open.is_empty() { Ok(()) } else { self.patch(&sources, &open, made) }
+        self.patch(&sources, &open, made)
     }
 
     fn target(&self, layer: &Layer) -> Result<Result<Target, String>, CompactError> {
@@ -137,7 +137,7 @@ impl Maker {
             let recipe = self.store(&target.recipe).map_err(work_error)?;
             layers.push(PatchedLayer {
                 digest: layer.digest,
-                plain_size: target.plain.plain_size,
+                plain_size: target.plain.content.length(),
                 recipe: recipe.digest,
                 size: layer.size,
             });
@@ -146,7 +146,7 @@ impl Maker {
             made.layers.push(outcome(layer, Ok(of_files + target.recipe.len() as u64)));
         }
         let bases = report.bases.iter().filter_map(|number| sources.get(*number));
-        let bases = bases.map(|plain| PatchBase { digest: plain.digest, plain_size: plain.plain_size });
+        let bases = bases.map(|plain| PatchBase { digest: plain.digest, plain_size: plain.content.length() });
         made.patches.push(BundlePatch {
             bases: bases.collect(),
             digest,

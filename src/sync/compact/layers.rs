@@ -23,8 +23,6 @@ pub(super) struct Plain {
     pub(super) digest: Digest,
     /// Its content without compression.
     pub(super) content: Arc<FileBytes>,
-    /// Bytes of this content.
-    pub(super) plain_size: u64,
 }
 
 /// A layer, and what is known of its compression.
@@ -40,13 +38,13 @@ pub(super) fn expand(folder: &Utf8Path, layer: &Layer) -> Result<Result<Plain, S
     let work_error = |source| CompactError::Work { folder: folder.to_owned(), source };
     let file = File::open(fetch::path(folder, &layer.digest)).map_err(work_error)?;
     let plain = tempfile::tempfile_in(folder.as_std_path()).map_err(work_error)?;
-    let plain_size = match plain::expand(BufReader::with_capacity(1 << 20, file), &plain, MAX_PLAIN) {
-        Ok(plain_size) => plain_size,
+    match plain::expand(BufReader::with_capacity(1 << 20, file), &plain, MAX_PLAIN) {
+        Ok(_) => {}
         Err(PlainError::Write(source)) => return Err(work_error(source)),
         Err(error) => return Ok(Err(error.to_string())),
-    };
+    }
     let content = Arc::new(FileBytes::new(plain).map_err(work_error)?);
-    Ok(Ok(Plain { digest: layer.digest, content, plain_size }))
+    Ok(Ok(Plain { digest: layer.digest, content }))
 }
 
 /// The recipe of a layer of the work folder; why there is none otherwise. Blocking.

@@ -148,12 +148,13 @@ pub fn remove_work(folder: &Utf8Path) -> io::Result<()> {
 
 /// Each layer once, with the local source that has it.
 fn with_sources<'a>(groups: &'a [Group], plan: &Plan) -> Vec<(&'a Layer, Option<Arc<LocalSource>>)> {
-    let source_of = |digest: &Digest| {
-        let fetch = plan.fetches.iter().find(|fetch| fetch.blob.digest == *digest)?;
-        Some(Arc::clone(&plan.sources.get(fetch.source?)?.source))
-    };
-    let targets =
-        groups.iter().flat_map(|group| &group.targets).map(|layer| (layer, source_of(&layer.digest)));
+    let sources = plan
+        .fetches
+        .iter()
+        .filter_map(|fetch| Some((fetch.blob.digest, Arc::clone(&plan.sources.get(fetch.source?)?.source))));
+    let sources = sources.collect::<HashMap<_, _>>();
+    let targets = groups.iter().flat_map(|group| &group.targets);
+    let targets = targets.map(|layer| (layer, sources.get(&layer.digest).cloned()));
     let bases = groups.iter().flat_map(|group| &group.bases).map(|layer| (layer, None));
     let mut unique = std::collections::HashSet::new();
     targets.chain(bases).filter(|(layer, _)| unique.insert(layer.digest)).collect()
