@@ -42,6 +42,6 @@ async fn t35_a_sector_that_cannot_be_read_is_reported_with_its_position_and_the_
     assert!(world.api.get("configmaps", "krs-system", "krs-streams").is_none(), "nothing is imported");
     fails.store(false, Ordering::SeqCst);
     world.condition("prod-5", SAFE, "True", "Imported").await;
-    assert_eq!(world.events("MediaReadError"), 1);
+    world.events_are("MediaReadError", 1).await;
     intake.stop().await;
 }

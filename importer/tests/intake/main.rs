@@ -66,7 +66,7 @@ async fn t26_two_bundles_are_verified_imported_and_may_be_pulled() {
     assert!(!intake.library.get(&newest).unwrap().bundle.is_open(), "umount must not say busy");
     let marks = world.api.get("configmaps", "krs-system", "krs-streams").unwrap();
     assert!(marks["data"]["prod"].as_str().unwrap().contains("\"sequence\":5"), "{marks}");
-    assert_eq!(world.events("BundleVerified"), 2, "once each");
+    world.events_are("BundleVerified", 2).await; // once each
     intake.stop().await;
 }
 
@@ -211,14 +211,7 @@ async fn t42_one_wrong_byte_in_a_blob_withdraws_the_bundle() {
     assert!(is(&status, SAFE, "True", "Damaged"), "{status}");
     let stock = intake.stock(|stock| stock.bundles.is_empty()).await;
     assert_eq!(stock.refused[0].reason, "Damaged");
-    // The event follows the status.
-    let told = async {
-        while world.events("BundleRefused") == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
-    assert_eq!(world.events("BundleRefused"), 1);
+    world.events_are("BundleRefused", 1).await;
 
     // A good copy of the same bundle counts once it was read to its end.
     std::fs::remove_file(&path).unwrap();
@@ -302,7 +295,7 @@ async fn a_restart_does_not_read_the_drive_again() {
     intake.stock(|stock| !stock.bundles.is_empty()).await;
     let status = world.condition("prod-1", SAFE, "True", "Imported").await;
     assert_eq!(status["bytesVerified"], before["bytesVerified"]);
-    assert_eq!(world.events("BundleVerified"), 1);
+    world.events_are("BundleVerified", 1).await;
     intake.stop().await;
 }
 

@@ -247,7 +247,7 @@ async fn t132_media_in_another_port_are_the_same_image_bundle() {
         assert_eq!(world.at(all[0]["spec"]["file"].as_str().unwrap()), *to);
         intake.stop().await;
     }
-    assert_eq!(world.events("BundleVerified"), 1, "it is not read again");
+    world.events_are("BundleVerified", 1).await; // it is not read again
 }
 
 /// Both procedures of docs/operate.md, with the bundle that is not to count any more imported and its media away: a stolen
@@ -405,7 +405,7 @@ async fn t168_media_do_not_wait_for_sets_that_cannot_be_applied() {
     world.condition("prod-5", SAFE, "True", "Imported").await;
     let calls = world.api.calls();
     assert_eq!(calls.iter().filter(|call| *call == "PATCH edgeimagesets").count(), 3, "{calls:?}");
-    assert_eq!(world.events("SetNotApplied"), 1, "one event counts them");
+    world.events_are("SetNotApplied", 1).await; // one event counts them
     intake.stop().await;
 }
 

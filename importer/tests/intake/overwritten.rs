@@ -52,14 +52,14 @@ async fn t178_an_image_bundle_that_somebody_else_changed_or_deleted_is_written_a
     forged["commit"] = json!("f".repeat(40));
     world.api.edit("somebody", KIND, "", "prod-4", &json!({"status": forged}));
     until(&world, "the right status", same).await;
-    assert_eq!(world.events("StatusOverwritten"), 1);
+    world.events_are("StatusOverwritten", 1).await;
     world.api.edit("somebody", KIND, "", "prod-4", &json!({"spec": {"file": "other.krs.tar"}}));
     let right = until(&world, "the right file", |bundle| {
         let observed = &bundle["status"]["conditions"][0]["observedGeneration"];
         bundle["spec"] == right["spec"] && *observed == bundle["metadata"]["generation"]
     })
     .await;
-    assert_eq!(world.events("BundleFound"), 1, "it is no other file");
+    world.events_are("BundleFound", 1).await; // it is no other file
 
     world.api.remove(KIND, "", "prod-4");
     until(&world, "the deleted one", |bundle| {

@@ -126,6 +126,6 @@ async fn t36_media_that_are_pulled_while_they_are_read_to_their_end_are_absent_a
     put_back(&world, "usb1", &kept);
     world.condition("a", SAFE, "True", "Imported").await;
     assert_eq!(readers.load(Ordering::SeqCst), 2, "it was read to its end again");
-    assert_eq!(world.events("BundleRefused"), 1, "of the text only");
+    world.events_are("BundleRefused", 1).await; // of the text only
     intake.stop().await;
 }

@@ -286,6 +286,17 @@ impl World {
     pub(crate) fn events(&self, reason: &str) -> usize {
         self.api.all("events").iter().filter(|event| event["reason"] == reason).count()
     }
+
+    /// Waits for this number of Events, and no more of them: an Event is written after the status that it explains.
+    pub(crate) async fn events_are(&self, reason: &str, number: usize) {
+        let waiting = async {
+            while self.events(reason) < number {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(TIMEOUT, waiting).await;
+        assert!(waited.is_ok() && self.events(reason) == number, "{reason}: {:#?}", self.api.all("events"));
+    }
 }
 
 impl Running {
