@@ -5,7 +5,7 @@ use std::io;
 
 use super::index::{File, Index};
 use super::tar::Entry;
-use crate::patch::{BLOCK, Block, ReadAt};
+use crate::patch::{BLOCK, Block, ReadAt, max_prefix};
 
 /// A range of a source, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,12 +220,14 @@ impl Plan<'_> {
 impl Windows {
     /// The part of an older version, of `old` bytes, for `length` bytes at `done` of a file of `new` bytes.
     fn part(&self, done: u64, length: u64, new: u64, old: u64) -> (u64, u64) {
-        if old <= self.old {
+        // Not more than a reader reads for it.
+        let most = self.old.min(max_prefix(length));
+        if old <= most {
             return (0, old);
         }
         let middle = u128::from(done + length / 2) * u128::from(old) / u128::from(new.max(1));
-        let start = (middle as u64).saturating_sub(self.old / 2).min(old - self.old);
-        (start, self.old)
+        let start = (middle as u64).saturating_sub(most / 2).min(old - most);
+        (start, most)
     }
 }
 
@@ -241,5 +243,10 @@ mod tests {
         assert_eq!(window.part(50, 10, 100, 100), (45, 20));
         assert_eq!(window.part(90, 10, 100, 100), (80, 20));
         assert_eq!(window.part(90, 10, 100, 50), (30, 20));
+        // Short content is not compared with a long file.
+        let (most, length) = (max_prefix(1), 100 << 20);
+        let window = Windows { new: 64 << 20, old: 128 << 20 };
+        assert_eq!(window.part(0, 1, 1, length), (0, most));
+        assert_eq!(window.part(64 << 20, 1, (64 << 20) + 1, length), (length - most, most));
     }
 }

@@ -159,6 +159,16 @@ pub enum Problem {
         /// Both together.
         declared: u64,
     },
+    /// A frame with a prefix that is long for what it makes.
+    #[error("a frame of {length} bytes with a prefix of {prefix}; at most {most} are allowed")]
+    Prefix {
+        /// Uncompressed.
+        length: u64,
+        /// Of the source.
+        prefix: u64,
+        /// What is allowed for this length.
+        most: u64,
+    },
     /// A frame that is damaged, or whose length differs from the one that its operation declares.
     #[error("invalid frame")]
     Frame(#[source] io::Error),

@@ -15,6 +15,12 @@ pub(crate) const BLOCK: usize = 512;
 /// One block.
 pub(crate) type Block = [u8; BLOCK];
 
+/// The longest prefix of a frame with so many bytes of content: a reader reads all of it, and content of one byte must not cost
+/// as much time as a file.
+pub(crate) fn max_prefix(length: u64) -> u64 {
+    length.saturating_mul(16).saturating_add(1 << 20)
+}
+
 /// A stream of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stream {

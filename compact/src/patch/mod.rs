@@ -55,7 +55,7 @@
 //! of a frame is its prefix.
 //!
 //! A frame declares its content size, or has a window that is not larger than its content; it has no dictionary. The prefix is what
-//! zstd calls so (`ZSTD_DCtx_refPrefix`): the content continues it.
+//! zstd calls so (`ZSTD_DCtx_refPrefix`): the content continues it. It is not longer than 16 times the content and 1 MiB.
 //!
 //! ## Edits
 //!
@@ -92,5 +92,5 @@ pub use varint::VarintError;
 mod tests;
 
 pub(crate) use edits::{Edits, RecentEdits};
-pub(crate) use format::{BLOCK, Block};
+pub(crate) use format::{BLOCK, Block, max_prefix};
 pub(crate) use operation::{Cursors, Operation, Place, Step};

@@ -6,7 +6,7 @@ use std::io::{BufReader, Read, Write};
 use super::directory::Directory;
 use super::edits::{Edits, RecentEdits};
 use super::error::{PatchError, Problem};
-use super::format::{BLOCK, Block, STREAMS, Stream};
+use super::format::{BLOCK, Block, STREAMS, Stream, max_prefix};
 use super::operation::{Cursors, Operation, Place, Step};
 use super::read_at::ReadAt;
 use super::streams::{MIN_WINDOW_LOG, StreamReader};
@@ -312,6 +312,10 @@ impl Run<'_, '_> {
         match prefix.checked_add(length) {
             Some(memory) if memory <= declared => {}
             _ => return Err(Problem::FrameMemory { length, prefix, declared }),
+        }
+        let most = max_prefix(length);
+        if prefix > most {
+            return Err(Problem::Prefix { length, prefix, most });
         }
         let source = self.sources[place.index];
         source.check(place.offset, prefix)?;

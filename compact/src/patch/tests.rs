@@ -317,6 +317,24 @@ fn t304_windows_and_frames_that_need_more_memory_than_declared_are_refused() {
 }
 
 #[test]
+fn t319_a_frame_reads_no_prefix_that_is_long_for_what_it_makes() {
+    let base = vec![9; 2 << 20];
+    let most = super::format::max_prefix(1);
+    for (prefix, is_allowed) in [(most, true), (most + 1, false), (2 << 20, false)] {
+        let stored = frame(&base[..prefix as usize], &[7], 12);
+        let operation = Operation::Frame { place: START, prefix, length: 1, stored: stored.len() as u64 };
+        let mut crafted = Crafted::new(1, &[operation]).with(Stream::Frames, &stored);
+        crafted.bases = vec![base.clone()];
+        crafted.frame_memory = 4 << 20;
+        if is_allowed {
+            crafted.rebuild().1.unwrap();
+        } else {
+            assert!(matches!(crafted.problem(), (0, Problem::Prefix { length: 1, .. })), "{prefix}");
+        }
+    }
+}
+
+#[test]
 fn t305_a_patch_that_is_cut_or_continued_is_refused() {
     let (crafted, _) = all_operations();
     let patch = crafted.encode();
