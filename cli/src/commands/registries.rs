@@ -26,12 +26,11 @@ pub(super) fn client_with(
     keychain: Keychain,
     progress: &Arc<dyn Progress>,
 ) -> Result<Client, Failure> {
-    for name in ["HTTPS_PROXY", "https_proxy"] {
-        if std::env::var(name).is_ok_and(|value| !value.trim().is_empty() && !is_proxy(value.trim())) {
-            let message = format!("{name} is not the address of a proxy that krs can use");
-            return Err(Failure::usage(message)
-                .help("set it to http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, or unset it"));
-        }
+    let variable = |name: &str| std::env::var(name).ok();
+    if let Some(name) = unusable_proxy(variable, !args.plain_http.is_empty()) {
+        let message = format!("{name} is not the address of a proxy that krs can use");
+        return Err(Failure::usage(message)
+            .help("set it to http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, or unset it"));
     }
     let watcher = Arc::clone(progress);
     let defaults = ClientOptions::default();
@@ -55,6 +54,19 @@ pub(super) fn client_with(
         ..defaults
     };
     Ok(Client::new(options)?)
+}
+
+/// The variable that decides about requests and names no proxy. `ALL_PROXY` decides where there is no other one.
+fn unusable_proxy(variable: impl Fn(&str) -> Option<String>, plain_http: bool) -> Option<&'static str> {
+    let first = |names: [&'static str; 2]| {
+        names.into_iter().find_map(|name| {
+            variable(name).filter(|value| !value.trim().is_empty()).map(|value| (name, value))
+        })
+    };
+    let all = || first(["ALL_PROXY", "all_proxy"]);
+    let https = first(["HTTPS_PROXY", "https_proxy"]).or_else(all);
+    let http = plain_http.then(|| first(["HTTP_PROXY", "http_proxy"]).or_else(all)).flatten();
+    [https, http].into_iter().flatten().find(|(_, value)| !is_proxy(value.trim())).map(|(name, _)| name)
 }
 
 /// Whether a variable names a proxy: one that does not would be ignored, and the registry reached directly.
@@ -88,6 +100,26 @@ mod tests {
         {
             assert!(!is_proxy(value), "{value}");
         }
+    }
+
+    #[test]
+    fn a_variable_that_decides_about_requests_names_a_proxy() {
+        let [good, socks] = ["http://proxy:3128", "socks5://proxy:1080"];
+        let unusable = |set: &[(&str, &str)], plain_http| {
+            let variable = |name: &str| {
+                set.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
+            };
+            unusable_proxy(variable, plain_http)
+        };
+        assert_eq!(unusable(&[], true), None);
+        assert_eq!(unusable(&[("https_proxy", socks)], false), Some("https_proxy"));
+        assert_eq!(unusable(&[("ALL_PROXY", socks)], false), Some("ALL_PROXY"));
+        assert_eq!(unusable(&[("all_proxy", "::nonsense"), ("HTTPS_PROXY", " ")], false), Some("all_proxy"));
+        // Other programs of the machine may use it.
+        assert_eq!(unusable(&[("HTTPS_PROXY", good), ("ALL_PROXY", socks)], false), None);
+        assert_eq!(unusable(&[("HTTPS_PROXY", good), ("ALL_PROXY", socks)], true), Some("ALL_PROXY"));
+        assert_eq!(unusable(&[("HTTPS_PROXY", good), ("HTTP_PROXY", socks)], false), None);
+        assert_eq!(unusable(&[("HTTPS_PROXY", good), ("HTTP_PROXY", socks)], true), Some("HTTP_PROXY"));
     }
 
     #[test]

@@ -25,9 +25,11 @@ fn bundle(site: &Site, variables: &[(&str, &str)], more: &[&str]) -> Outcome {
 fn t310_a_variable_that_names_no_proxy_is_not_ignored() {
     let (site, _proxy) = behind_a_proxy(true);
     for value in ["u:hunter2@::nonsense", "socks5://127.0.0.1:1080"] {
-        let outcome = bundle(&site, &[("HTTPS_PROXY", value)], &[])
-            .failed(2, &["HTTPS_PROXY is not the address of a proxy that krs can use", "http://HOST:PORT"]);
-        assert!(!outcome.err.contains("hunter2"), "{outcome}");
+        for name in ["HTTPS_PROXY", "ALL_PROXY"] {
+            let message = format!("{name} is not the address of a proxy that krs can use");
+            let outcome = bundle(&site, &[(name, value)], &[]).failed(2, &[&message, "http://HOST:PORT"]);
+            assert!(!outcome.err.contains("hunter2"), "{outcome}");
+        }
     }
 }
 
