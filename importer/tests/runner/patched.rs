@@ -41,6 +41,7 @@ fn patched(edge: &Registry) -> (Registry, Pod, CopyTask, Image) {
         plain_size: new.len() as u64,
         recipe: recipe.digest,
         size: new.len() as u64,
+        sources: vec![0],
     };
     let base = PatchBase { digest: Digest::of(&old), plain_size: old.len() as u64 };
     let at_site =
@@ -117,7 +118,7 @@ async fn a_patch_that_makes_something_else_is_refused_before_anything_is_written
     let list = task.targets[0].patches.unwrap();
     let bytes = source.blob("team/app", &list.digest).unwrap();
     let mut wrong = PatchList::parse(&bytes).unwrap();
-    let layer = wrong.patches[0].layers[0];
+    let layer = wrong.patches[0].layers[0].clone();
     wrong.patches[0].layers[0].plain_size += 1;
     task.targets[0].patches = Some(blob(&source, &wrong.encode().unwrap()));
     let (report, code) = pod.run(&task).await;

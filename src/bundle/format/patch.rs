@@ -45,7 +45,7 @@ pub struct PatchBase {
 }
 
 /// A layer that a patch makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PatchedLayer {
     /// Digest of the layer as registries have it.
@@ -56,6 +56,9 @@ pub struct PatchedLayer {
     pub recipe: Digest,
     /// Bytes of the layer as registries have it.
     pub size: u64,
+    /// What it is made of, ascending: the numbers of `bases`, and after these the layers of the patch before this one. A site
+    /// that needs one layer reads and makes nothing else.
+    pub sources: Vec<usize>,
 }
 
 /// Checks that all that patches name is there, in an order in which layers can be made.
@@ -90,7 +93,12 @@ pub(super) fn check(
                 ));
             }
         }
-        for layer in layers {
+        for (number, layer) in layers.iter().enumerate() {
+            let is_ascending = layer.sources.is_sorted_by(|a, b| a < b);
+            if !is_ascending || layer.sources.last().is_some_and(|last| *last >= bases.len() + number) {
+                let layer = layer.digest;
+                return bad(format!("patch {digest} makes {layer} of what it does not have by then"));
+            }
             if !archived.contains_key(&layer.recipe) {
                 return bad(format!("the recipe of layer {} is not in the archive", layer.digest));
             }
@@ -128,8 +136,8 @@ mod tests {
             let offset = manifest.blobs.last().map_or(512, |blob| blob.offset + 1024);
             manifest.blobs.push(BundleBlob { digest: digest(text), offset, size });
         }
-        let layer =
-            PatchedLayer { digest: digest("new"), plain_size: 90, recipe: digest("recipe"), size: 70 };
+        let (recipe, sources) = (digest("recipe"), vec![0]);
+        let layer = PatchedLayer { digest: digest("new"), plain_size: 90, recipe, size: 70, sources };
         manifest.patches = vec![BundlePatch {
             bases: vec![PatchBase { digest: digest("layer"), plain_size: 100 }],
             digest: digest("patch"),
@@ -156,7 +164,7 @@ mod tests {
     #[test]
     fn contradictions_of_patches_are_refused() {
         type Change = fn(&mut BundleManifest);
-        let changes: [Change; 12] = [
+        let changes: [Change; 14] = [
             |m| m.patches[0].media_type = "text/plain".to_owned(),
             |m| m.patches[0].digest = digest("elsewhere"),
             |m| m.patches.push(m.patches[0].clone()),
@@ -168,7 +176,9 @@ mod tests {
             |m| m.patches[0].layers[0].recipe = digest("elsewhere"),
             |m| m.patches[0].layers[0].digest = digest("layer"),
             |m| m.patches[0].layers[0].size = u64::MAX,
-            |m| m.patches[0].layers = m.patches[0].layers.repeat(2),
+            |m| m.patches[0].layers = [m.patches[0].layers.as_slice(), &m.patches[0].layers].concat(),
+            |m| m.patches[0].layers[0].sources = vec![0, 1],
+            |m| m.patches[0].layers[0].sources = vec![0, 0],
         ];
         for (n, change) in changes.into_iter().enumerate() {
             let mut manifest = patched();

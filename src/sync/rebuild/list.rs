@@ -39,8 +39,8 @@ impl PatchList {
     /// What makes those of `layers` that travel as patches; `None` if none does.
     pub fn of(bundle: &Bundle, layers: impl IntoIterator<Item = Digest>) -> Option<Self> {
         let patched = layers.into_iter().filter(|digest| bundle.patched_layer(digest).is_some());
-        let all = &bundle.manifest().patches;
-        let work = work(all, &patched.collect());
+        let (all, patched) = (&bundle.manifest().patches, patched.collect());
+        let work = work(all, &patched);
         let patches = work.steps.iter().filter_map(|step| all.get(step.patch)).cloned().collect::<Vec<_>>();
         if patches.is_empty() {
             return None;
@@ -48,7 +48,8 @@ impl PatchList {
         let read = work.steps.iter().flat_map(|step| &step.read_first).map(|base| base.digest);
         let read = read.collect::<BTreeSet<_>>();
         let own = patches.iter().flat_map(|patch| {
-            std::iter::once(patch.digest).chain(patch.layers.iter().map(|layer| layer.recipe))
+            let layers = patch.layers.iter().filter(|layer| patched.contains(&layer.digest));
+            std::iter::once(patch.digest).chain(layers.map(|layer| layer.recipe))
         });
         let own = own.chain(read.iter().copied()).collect::<BTreeSet<_>>();
         let blobs = own.iter().filter_map(|digest| bundle.blob(digest));

@@ -28,6 +28,8 @@ const MAX_RECIPE: usize = 64 << 20;
 pub(super) struct Task {
     pub(super) content: StoredBlob,
     pub(super) patch: BundlePatch,
+    /// Which of its layers are made, by number, ascending.
+    pub(super) layers: Vec<usize>,
     pub(super) recipes: HashMap<Digest, StoredBlob>,
     /// The layers that were expanded or made, without compression.
     pub(super) plain: HashMap<Digest, Arc<FileBytes>>,
@@ -48,15 +50,15 @@ impl Task {
     /// Makes the layers one after the other; each is compressed on another thread meanwhile. Blocking.
     pub(super) fn run(&self) -> Result<Made, RebuildError> {
         let patch = &self.patch;
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(patch.layers.len());
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(self.layers.len());
         // No more waits than is being worked on, so that a failure is seen soon.
-        let (sender, receiver) = mpsc::sync_channel::<(PatchedLayer, Arc<FileBytes>)>(threads);
+        let (sender, receiver) = mpsc::sync_channel::<(&PatchedLayer, Arc<FileBytes>)>(threads);
         let (receiver, results) = (Mutex::new(receiver), Mutex::new(Ok(HashMap::new())));
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     while let Some((layer, plain)) = { receiver.lock().recv().ok() } {
-                        let made = self.compress(patch, &layer, &plain);
+                        let made = self.compress(patch, layer, &plain);
                         let mut results = results.lock();
                         match (results.as_mut(), made) {
                             (Ok(layers), Ok(made)) => drop(layers.insert(layer.digest, Arc::new(made))),
@@ -69,7 +71,7 @@ impl Task {
             let plain = self.plain_layers(patch, |layer, plain| {
                 if self.wanted.contains(&layer.digest) && results.lock().is_ok() {
                     // The receivers end only after the sender.
-                    let _ = sender.send((*layer, plain));
+                    let _ = sender.send((layer, plain));
                 }
             });
             drop(sender);
@@ -79,10 +81,10 @@ impl Task {
     }
 
     /// Makes the layers without compression, and tells of each.
-    fn plain_layers(
+    fn plain_layers<'p>(
         &self,
-        patch: &BundlePatch,
-        mut on_layer: impl FnMut(&PatchedLayer, Arc<FileBytes>),
+        patch: &'p BundlePatch,
+        mut on_layer: impl FnMut(&'p PatchedLayer, Arc<FileBytes>),
     ) -> Result<HashMap<Digest, Arc<FileBytes>>, RebuildError> {
         let first = patch.layers.first().map_or(patch.digest, |layer| layer.digest);
         let fail = |digest, source| RebuildError::Layer { digest, patch: patch.digest, source };
@@ -94,6 +96,10 @@ impl Task {
         let mut sources = bases.collect::<Vec<_>>();
         let mut rebuild = opened.rebuild();
         for (number, layer) in patch.layers.iter().enumerate() {
+            if self.layers.binary_search(&number).is_err() {
+                sources.push(None);
+                continue;
+            }
             let given = sources.iter().map(|source| source.as_deref().map(|bytes| bytes as &dyn ReadAt));
             let given = given.collect::<Vec<_>>();
             let mut out = BufWriter::with_capacity(1 << 20, self.scratch.file()?);
@@ -151,6 +157,10 @@ fn check_directory<R: ReadAt>(patch: &BundlePatch, opened: &Patch<R>) -> Result<
     let layers = patch.layers.iter().map(|layer| layer.plain_size);
     if !layers.eq(directory.targets.iter().map(|target| target.length)) {
         return Err("it makes layers of other sizes".to_owned());
+    }
+    let sources = patch.layers.iter().map(|layer| &layer.sources);
+    if !sources.eq(directory.targets.iter().map(|target| &target.sources)) {
+        return Err("it makes layers of other layers".to_owned());
     }
     Ok(())
 }

@@ -118,6 +118,7 @@ impl RebuiltLayers {
             let task = make::Task {
                 content: source.blob(&patch.digest, &self.scratch).await?,
                 patch: patch.clone(),
+                layers: step.layers.clone(),
                 plain: plain.clone(),
                 recipes,
                 wanted: wanted.clone(),

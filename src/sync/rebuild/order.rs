@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::bundle::{BundlePatch, PatchBase};
+use crate::bundle::{BundlePatch, PatchBase, PatchedLayer};
 use crate::oci::digest::Digest;
 
 /// What has to be done to make some layers.
@@ -24,6 +24,8 @@ pub struct Work {
 pub struct Step {
     /// Its index in the list of patches.
     pub patch: usize,
+    /// Which of its layers are made, by number, ascending: those that are needed, and those of which they are made.
+    pub layers: Vec<usize>,
     /// The layers to be read and expanded before it is applied, because no earlier step did.
     pub read_first: Vec<PatchBase>,
 }
@@ -33,40 +35,69 @@ pub fn work(patches: &[BundlePatch], wanted: &BTreeSet<Digest>) -> Work {
     let mut required = wanted.iter().copied().collect::<HashSet<_>>();
     let mut needed = Vec::new();
     for (index, patch) in patches.iter().enumerate().rev() {
-        if patch.layers.iter().any(|layer| required.contains(&layer.digest)) {
-            required.extend(patch.bases.iter().map(|base| base.digest));
-            needed.push((index, patch));
+        let of_patch = Needed::of(patch, &required);
+        if !of_patch.layers.is_empty() {
+            required.extend(of_patch.bases.iter().map(|base| base.digest));
+            needed.push((index, of_patch));
         }
     }
     needed.reverse();
     let mut work = Work::default();
-    for (number, (_, patch)) in needed.iter().enumerate() {
-        work.last_use.extend(patch.bases.iter().map(|base| (base.digest, number)));
+    for (number, (_, Needed { bases, .. })) in needed.iter().enumerate() {
+        work.last_use.extend(bases.iter().map(|base| (base.digest, number)));
     }
     let mut held = HashMap::new();
     let mut made_bytes = 0_u64;
-    for (number, (index, patch)) in needed.into_iter().enumerate() {
-        let read_first = patch.bases.iter().filter(|base| !held.contains_key(&base.digest)).copied();
+    for (number, (patch, Needed { bases, layers })) in needed.into_iter().enumerate() {
+        let read_first = bases.into_iter().filter(|base| !held.contains_key(&base.digest));
         let read_first = read_first.collect::<Vec<_>>();
         held.extend(read_first.iter().map(|base| (base.digest, base.plain_size)));
-        held.extend(patch.layers.iter().map(|layer| (layer.digest, layer.plain_size)));
-        let made = patch.layers.iter().filter(|layer| wanted.contains(&layer.digest));
-        made_bytes = made.fold(made_bytes, |sum, layer| sum.saturating_add(layer.size));
+        held.extend(layers.iter().map(|(_, layer)| (layer.digest, layer.plain_size)));
+        let made = layers.iter().filter(|(_, layer)| wanted.contains(&layer.digest));
+        made_bytes = made.fold(made_bytes, |sum, (_, layer)| sum.saturating_add(layer.size));
         let new = read_first.iter().map(|base| base.plain_size);
-        let new = new.chain(patch.layers.iter().map(|layer| layer.plain_size));
+        let new = new.chain(layers.iter().map(|(_, layer)| layer.plain_size));
         work.plain = new.fold(work.plain, u64::saturating_add);
         let now = held.values().fold(made_bytes, |sum, size| sum.saturating_add(*size));
         work.peak = work.peak.max(now);
         held.retain(|digest, _| work.last_use.get(digest).is_some_and(|last| *last > number));
-        work.steps.push(Step { patch: index, read_first });
+        let layers = layers.into_iter().map(|(number, _)| number).collect();
+        work.steps.push(Step { patch, layers, read_first });
     }
     work
+}
+
+/// What is needed of a patch.
+struct Needed<'a> {
+    bases: Vec<PatchBase>,
+    /// With their numbers.
+    layers: Vec<(usize, &'a PatchedLayer)>,
+}
+
+impl<'a> Needed<'a> {
+    /// For the layers of it that are `required`: they, and what they are made of.
+    fn of(patch: &'a BundlePatch, required: &HashSet<Digest>) -> Self {
+        let mut is_source = vec![false; patch.bases.len() + patch.layers.len()];
+        let (mut layers, first) = (Vec::new(), patch.bases.len());
+        for (number, layer) in patch.layers.iter().enumerate().rev() {
+            if required.contains(&layer.digest) || is_source.get(first + number) == Some(&true) {
+                for source in &layer.sources {
+                    // A manifest that was checked names no other.
+                    is_source.get_mut(*source).into_iter().for_each(|is_source| *is_source = true);
+                }
+                layers.push((number, layer));
+            }
+        }
+        layers.reverse();
+        let bases = patch.bases.iter().zip(is_source).filter(|(_, is_source)| *is_source);
+        Self { bases: bases.map(|(base, _)| *base).collect(), layers }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{BundlePatch, PATCH_MEDIA_TYPE, PatchedLayer};
+    use crate::bundle::PATCH_MEDIA_TYPE;
 
     fn digest(text: &str) -> Digest {
         Digest::of(text.as_bytes())
@@ -81,11 +112,12 @@ mod tests {
             plain_size: *plain_size,
             recipe: digest("recipe"),
             size: *size,
+            sources: (0..bases.len()).collect(),
         });
         BundlePatch {
+            layers: layers.collect(),
             bases: bases.collect(),
             digest: digest(name),
-            layers: layers.collect(),
             media_type: PATCH_MEDIA_TYPE.to_owned(),
         }
     }
@@ -113,6 +145,30 @@ mod tests {
         assert_eq!(third.peak, 100 + 10 + 110);
         assert_eq!(third.last_use[&digest("b")], 1);
         assert_eq!(third.last_use[&digest("a")], 0);
+    }
+
+    /// A patch is made for a set, and a site copies image by image.
+    #[test]
+    fn of_a_patch_only_what_the_wanted_layers_are_made_of_is_read_and_made() {
+        let bases = [("a", 100), ("b", 1000), ("c", 10_000)];
+        let layers = [("of a", 101, 1), ("of b", 1001, 2), ("of both", 102, 3), ("of c", 10_001, 4)];
+        let mut patch = patch("one", &bases, &layers);
+        for (layer, sources) in patch.layers.iter_mut().zip([vec![0], vec![1], vec![3, 4], vec![2]]) {
+            layer.sources = sources;
+        }
+        let of = |wanted: &[&str]| {
+            let wanted = wanted.iter().map(|name| digest(name)).collect();
+            work(std::slice::from_ref(&patch), &wanted)
+        };
+        let base = |number: usize| patch.bases[number];
+        let a = of(&["of a"]);
+        assert_eq!(a.steps, [Step { patch: 0, layers: vec![0], read_first: vec![base(0)] }]);
+        assert_eq!((a.peak, a.plain), (100 + 101 + 1, 100 + 101));
+        let both = of(&["of both"]);
+        let read_first = vec![base(0), base(1)];
+        assert_eq!(both.steps, [Step { patch: 0, layers: vec![0, 1, 2], read_first }]);
+        assert_eq!(both.peak, 1100 + 1102 + 102 + 3);
+        assert_eq!(of(&["of a", "of c"]).steps[0].layers, [0, 3]);
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl World {
             plain_size: new.len() as u64,
             recipe: blobs.add(&recipe.encode()),
             size: new_layer.len() as u64,
+            sources: vec![0],
         };
         let patches = vec![BundlePatch {
             bases: vec![PatchBase { digest: blobs.add(&old_layer), plain_size: old.len() as u64 }],
@@ -123,6 +124,44 @@ async fn a_layer_is_made_and_leaves_no_file() {
     assert_eq!(world.folder.path().read_dir().unwrap().count(), 0);
     rebuilt.remove(&world.wanted());
     assert!(rebuilt.get(&world.wanted()).is_none());
+}
+
+/// One patch makes the layers of all images of a set, and each image is copied alone.
+#[tokio::test]
+async fn of_a_patch_for_several_images_one_is_made_where_the_layers_of_the_others_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = |name: &str, number| krs_testing::image::archive_of(&[(name.to_owned(), plain(number))]);
+    let (olds, news) = ([files("a", 1), files("b", 2)], [files("a", 3), files("b", 4)]);
+    let options = Options { mode: Mode::Fast, threads: 1, scratch: folder.path().to_owned() };
+    let mut patch = Vec::new();
+    let [first, second] = &olds;
+    make(&[first, second], &[&news[0], &news[1]], &options, &mut patch).unwrap();
+    let mut blobs = Blobs::default();
+    let recipe = blobs.add(&Recipe::Plain.encode());
+    let layer = |(number, new): (usize, &Vec<u8>)| PatchedLayer {
+        digest: Digest::of(new),
+        plain_size: new.len() as u64,
+        recipe,
+        size: new.len() as u64,
+        sources: vec![number],
+    };
+    let layers = news.iter().enumerate().map(layer).collect::<Vec<_>>();
+    let base = |old: &Vec<u8>| PatchBase { digest: Digest::of(old), plain_size: old.len() as u64 };
+    let patches = [BundlePatch {
+        bases: olds.iter().map(base).collect(),
+        digest: blobs.add(&patch),
+        layers: layers.clone(),
+        media_type: PATCH_MEDIA_TYPE.to_owned(),
+    }];
+    blobs.add(second);
+    let rebuilt =
+        RebuiltLayers::new(Scratch::new(Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap(), None));
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    rebuilt.make(&patches, &BTreeSet::from([layers[1].digest]), &blobs, &progress).await.unwrap();
+    assert_eq!(rebuilt.get(&layers[1].digest).unwrap().size(), layers[1].size);
+    assert!(rebuilt.get(&layers[0].digest).is_none());
+    let refused = rebuilt.make(&patches, &BTreeSet::from([layers[0].digest]), &blobs, &progress).await;
+    assert!(matches!(refused, Err(RebuildError::Missing { digest }) if digest == Digest::of(first)));
 }
 
 #[tokio::test]
@@ -174,7 +213,10 @@ async fn t314_a_patch_or_a_recipe_that_makes_another_layer_is_refused() {
 }
 
 #[tokio::test]
-async fn t315_the_lengths_in_a_patch_are_those_of_the_manifest() {
+async fn t315_lengths_and_sources_in_a_patch_are_those_of_the_manifest() {
+    let mut world = World::new();
+    world.patches[0].layers[0].sources.clear();
+    assert!(matches!(world.problem().await, RebuildProblem::Directory(_)));
     let mut world = World::new();
     world.patches[0].layers[0].plain_size += 1;
     assert!(matches!(world.problem().await, RebuildProblem::Directory(_)));
