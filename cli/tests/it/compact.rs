@@ -154,6 +154,35 @@ fn a_base_that_is_damaged_or_gone_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn images_that_did_not_change_are_not_fetched() {
+    let mut site = Site::new();
+    site.add(&image("app", 1), "team/app", "1.0");
+    let other = layer(&[("usr/share/other".to_owned(), random_bytes(9000, 9))]);
+    site.add(&ImageBuilder::new("other").layer_type(GZIP).layer(other.clone()).build(), "team/other", "1.0");
+    site.commit();
+    let edge = Registry::start(Options::default());
+    let host = edge.host().to_string();
+    site.bundle("v1.krs.tar", &["--sequence", "1"]).ok();
+    site.desk.krs(&["push", "v1.krs.tar", &host]).ok();
+    site.desk.krs(&["receipt", &host, "--set", "v1.krs.tar", "-o", "r.json"]).ok();
+    let fetched = |site: &Site, file: &str| {
+        site.source.clear_requests();
+        site.bundle(file, &["--sequence", "2", "--against", "r.json", "--compact"]).ok();
+        let layers = [layer_digest(1), Digest::of(&other)];
+        let requests = site.source.requests();
+        layers.map(|digest| {
+            requests.iter().any(|request| request.method == "GET" && request.path.ends_with(&digest.hex()))
+        })
+    };
+    update(&mut site, 2);
+    assert_eq!(fetched(&site, "v2.krs.tar"), [true, false]);
+    // One that is new to the site may be like any.
+    site.add(&image("copy", 3), "team/copy", "3.0");
+    site.commit();
+    assert_eq!(fetched(&site, "v3.krs.tar"), [true, true]);
+}
+
+#[test]
 fn a_layer_whose_base_cannot_be_fetched_travels_as_it_is() {
     let (mut site, edge) = first_version();
     let host = edge.host().to_string();

@@ -34,13 +34,14 @@ pub(super) struct Group {
     pub(super) bases: Vec<Layer>,
 }
 
-/// Chooses layers of images that are not foreign, and as their bases the layers that the sites have in the same repositories. A
-/// patch is read with the credentials of one set, so layers share one only if the same sets list them.
+/// Chooses layers of images that are not foreign, and as their bases the layers that the sites have in the repositories of these
+/// images: what did not change costs nothing. For an image of which the sites have nothing it is all layers of its sets. A patch is
+/// read with the credentials of one set, so layers share one only if the same sets list them.
 pub(super) fn choose(plan: &Plan, resolved: &Resolved, sets: &[&CheckedSet], base: &Base) -> Vec<Group> {
     let edge = EdgeNames::new(resolved, sets);
     let layers = resolved.images.iter().flat_map(|image| image.closure.layers()).map(|layer| layer.digest);
     let layers = layers.collect::<BTreeSet<_>>();
-    let mut groups = BTreeMap::<BTreeSet<usize>, Group>::new();
+    let mut groups = BTreeMap::<BTreeSet<usize>, (Group, BTreeSet<usize>)>::new();
     for fetch in &plan.fetches {
         let blob = fetch.blob;
         let owners = fetch.images.iter().filter_map(|image| edge.sets_of_image.get(image)).flatten().copied();
@@ -54,17 +55,37 @@ pub(super) fn choose(plan: &Plan, resolved: &Resolved, sets: &[&CheckedSet], bas
         }
         let name = plan.images(fetch).next().map(ToString::to_string).unwrap_or_default();
         let layer = Layer { digest: blob.digest, size: blob.size, origins: plan.origins(fetch), name };
-        groups.entry(owners).or_default().targets.push(layer);
+        let (group, images) = groups.entry(owners).or_default();
+        group.targets.push(layer);
+        images.extend(fetch.images.iter().copied());
     }
-    for (owners, group) in &mut groups {
-        group.bases = bases(owners, base, &edge);
-    }
-    groups.into_values().collect()
+    let groups = groups.into_iter().map(|(owners, (group, images))| {
+        let bases = bases(&owners, base, &edge);
+        Group { bases: of_images(bases, &images, &edge), ..group }
+    });
+    groups.collect()
 }
 
-/// The layers that the sites have in repositories of all of these sets.
-fn bases(sets: &BTreeSet<usize>, base: &Base, edge: &EdgeNames) -> Vec<Layer> {
-    let mut bases = BTreeMap::<Digest, Layer>::new();
+/// The layers in the repositories of these images; all if there is none for one of them, which may be an image with a new name.
+fn of_images(
+    bases: Vec<(Layer, &BTreeSet<String>)>,
+    images: &BTreeSet<usize>,
+    edge: &EdgeNames,
+) -> Vec<Layer> {
+    let is_of = |image: &usize, names: &BTreeSet<String>| {
+        edge.names_of_image.get(image).is_some_and(|of_image| !of_image.is_disjoint(names))
+    };
+    let is_known = |image: &usize| bases.iter().any(|(_, names)| is_of(image, names));
+    let are_all_known = images.iter().all(is_known);
+    let bases = bases
+        .into_iter()
+        .filter(|(_, names)| !are_all_known || images.iter().any(|image| is_of(image, names)));
+    bases.map(|(layer, _)| layer).take(MAX_BASES).collect()
+}
+
+/// The layers that the sites have in repositories of all of these sets, with the names of these, in the order of their digests.
+fn bases<'a>(sets: &BTreeSet<usize>, base: &'a Base, edge: &EdgeNames) -> Vec<(Layer, &'a BTreeSet<String>)> {
+    let mut bases = BTreeMap::new();
     for (digest, size, repositories) in base.layers() {
         let of_set = |set: &usize| edge.names_of_set.get(*set);
         let is_readable = |set: &usize| {
@@ -76,9 +97,9 @@ fn bases(sets: &BTreeSet<usize>, base: &Base, edge: &EdgeNames) -> Vec<Layer> {
         let origins = repositories.iter().filter_map(|name| edge.origins.get(name)).flatten();
         let origins = origins.cloned().collect::<BTreeSet<_>>().into_iter().collect();
         let name = repositories.first().cloned().unwrap_or_default();
-        bases.insert(digest, Layer { digest, size, origins, name });
+        bases.insert(digest, (Layer { digest, size, origins, name }, repositories));
     }
-    bases.into_values().take(MAX_BASES).collect()
+    bases.into_values().collect()
 }
 
 /// How repositories at the edge, sets and sources belong together.
@@ -86,6 +107,8 @@ fn bases(sets: &BTreeSet<usize>, base: &Base, edge: &EdgeNames) -> Vec<Layer> {
 struct EdgeNames {
     /// The sets that list each image, by its index.
     sets_of_image: HashMap<usize, BTreeSet<usize>>,
+    /// Its names at the edge.
+    names_of_image: HashMap<usize, BTreeSet<String>>,
     /// Names at the edge of what each set lists.
     names_of_set: Vec<BTreeSet<String>>,
     /// Sources of what each repository at the edge has.
@@ -122,6 +145,7 @@ impl EdgeNames {
                 edge.origins.entry(name.clone()).or_default().insert(origin.clone());
             }
             edge.sets_of_image.insert(index, sets.clone());
+            edge.names_of_image.insert(index, names.clone());
         }
         edge
     }
