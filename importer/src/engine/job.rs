@@ -112,6 +112,7 @@ fn task(set: &EdgeImageSet, batch: &Batch, surroundings: &JobContext<'_>) -> Cop
     let target = |(position, (target, mount_from)): (usize, &(Target, Vec<RepositoryName>))| {
         let mut copy = CopyTarget { image: written(target), ..CopyTarget::of(target, mount_from) };
         copy.patches = batch.patches.get(&position).copied();
+        copy.scratch_size = copy.patches.and_then(|_| config.jobs.scratch_limit());
         if let BatchSource::Bundle { digest, .. } = &batch.source {
             copy.source_registry = config.registry.host.clone();
             // Two hex digests with a slash between them are a repository.

@@ -156,6 +156,9 @@ pub struct CopyTarget {
     /// The blob of the bundle that lists how layers of this image are made, where they travel as patches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patches: Option<PatchListBlob>,
+    /// Most bytes of scratch space for these layers; absent: what is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_size: Option<u64>,
 }
 
 impl CopyTarget {
@@ -171,6 +174,7 @@ impl CopyTarget {
             platforms: target.platforms.clone(),
             mount_from: mount_from.to_vec(),
             patches: None,
+            scratch_size: None,
         }
     }
 }
@@ -235,6 +239,7 @@ mod tests {
                 platforms: vec!["linux/amd64".parse().unwrap()],
                 mount_from: vec!["mirror/team/base".parse().unwrap()],
                 patches: None,
+                scratch_size: None,
             }],
         }
     }

@@ -47,7 +47,7 @@ impl Copy<'_> {
         let digests = wanted.keys().copied().collect();
         let sources = self.sources(edge, source, &list, &digests).await?;
         self.log_step(self.destination, &self.target.repository, "making layers of patches");
-        let rebuilt = RebuiltLayers::new(Scratch::new(self.paths.scratch.clone(), None));
+        let rebuilt = RebuiltLayers::new(Scratch::new(self.paths.scratch.clone(), self.target.scratch_size));
         let progress: Arc<dyn Progress> = Arc::new(NoProgress);
         let made = rebuilt.make(&list.patches, &digests, &sources, &progress).await;
         made.map_err(|error| failure(&error))?;
@@ -123,7 +123,14 @@ fn failure(error: &RebuildError) -> Failure {
             reason::DIGEST_MISMATCH
         }
     };
-    let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
+    // The folder is none that somebody chose.
+    let help = match error {
+        RebuildError::Space { .. } | RebuildError::Scratch { .. } => {
+            Some("free space on the node, or raise jobs.scratchSize of the importer".to_owned())
+        }
+        _ => error.help(),
+    };
+    let help = help.map(|help| format!("; {help}")).unwrap_or_default();
     Failure::new(reason, error.kind(), &format!("{}{help}", chain(error)))
 }
 
@@ -136,6 +143,10 @@ impl RebuildSource for Sources {
             return Err(RebuildError::Missing { digest: *digest });
         };
         fetch(repository, (digest, *size), scratch).await
+    }
+
+    fn scratch_size(&self, digest: &Digest) -> u64 {
+        self.0.get(digest).map_or(0, |(size, _)| *size)
     }
 }
 

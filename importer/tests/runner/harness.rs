@@ -77,6 +77,7 @@ pub fn target(source: &RegistryHost, repository: &str, digest: &Digest, tag: &st
         tags: vec![tag.parse().unwrap()],
         platforms: Vec::new(),
         patches: None,
+        scratch_size: None,
         mount_from: Vec::new(),
     }
 }

@@ -110,6 +110,32 @@ async fn a_base_that_is_missing_or_damaged_is_refused_before_anything_is_written
 }
 
 #[tokio::test]
+async fn t312_scratch_space_that_is_too_small_is_said_before_anything_is_read_or_written() {
+    let edge = Registry::start(Options::default());
+    let (source, pod, mut task, copied) = patched(&edge);
+    image(1).push_to(&edge, "mirror/other/old", Some("v0"));
+    edge.clear_requests();
+    let needed = 2 * layer(1).len() as u64;
+    task.targets[0].scratch_size = Some(needed);
+    source.clear_requests();
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (9, "CopyFailed"), "{report:?}");
+    for part in ["/scratch", &needed.to_string(), "jobs.scratchSize"] {
+        assert!(report.failures[0].message.contains(part), "{part}: {report:?}");
+    }
+    let is_blob = |request: &krs_testing::registry::Request| request.path.contains("/blobs/");
+    let list = task.targets[0].patches.unwrap().digest.hex();
+    let others =
+        source.requests().into_iter().filter(|request| is_blob(request) && !request.path.ends_with(&list));
+    assert_eq!(others.count(), 0, "{:?}", source.requests());
+    assert!(is_untouched(&edge));
+    task.targets[0].scratch_size = Some(1 << 30);
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.done), (0, 1), "{report:?}");
+    arrived(&copied, &edge);
+}
+
+#[tokio::test]
 async fn a_patch_that_makes_something_else_is_refused_before_anything_is_written() {
     let edge = Registry::start(Options::default());
     let (source, pod, mut task, _) = patched(&edge);

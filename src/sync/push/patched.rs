@@ -92,4 +92,8 @@ impl RebuildSource for Sources<'_> {
         }
         Bundles(vec![Arc::clone(self.bundle)]).blob(digest, scratch).await
     }
+
+    fn scratch_size(&self, digest: &Digest) -> u64 {
+        self.edge.get(digest).map_or(0, |(size, _)| *size)
+    }
 }

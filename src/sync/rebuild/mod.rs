@@ -20,6 +20,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use parking_lot::Mutex;
 
 use crate::bundle::BundlePatch;
@@ -85,7 +86,14 @@ impl RebuiltLayers {
         if work.steps.is_empty() {
             return Ok(());
         }
-        self.scratch.check_space(work.peak)?;
+        let of_steps = work.steps.iter().filter_map(|step| {
+            let patch = patches.get(step.patch)?;
+            let layers = patch.layers.iter().filter(|layer| wanted.contains(&layer.digest));
+            let recipes = layers.map(|layer| layer.recipe).collect::<BTreeSet<_>>();
+            let blobs = recipes.iter().chain([&patch.digest]).map(|digest| source.scratch_size(digest));
+            Some(blobs.fold(0, u64::saturating_add))
+        });
+        self.scratch.check_space(work.peak.saturating_add(of_steps.max().unwrap_or_default()))?;
         progress.begin(Activity::Rebuild, work.plain);
         let made = self.make_all(patches, &wanted, &work, source, progress).await;
         progress.end(Activity::Rebuild);
@@ -103,12 +111,14 @@ impl RebuiltLayers {
         let mut plain = HashMap::new();
         for (number, step) in work.steps.iter().enumerate() {
             let Some(patch) = patches.get(step.patch) else { continue };
-            for base in &step.read_first {
+            let reads = step.read_first.iter().map(|base| async move {
                 let layer = source.blob(&base.digest, &self.scratch).await?;
                 let file = expand::expand(layer, *base, self.scratch.clone()).await?;
                 progress.advance(Activity::Rebuild, base.plain_size);
-                plain.insert(base.digest, Arc::new(file));
-            }
+                Ok::<_, RebuildError>((base.digest, Arc::new(file)))
+            });
+            let read = stream::iter(reads).buffer_unordered(order::READ_AT_ONCE);
+            plain.extend(read.try_collect::<Vec<_>>().await?);
             let mut recipes = HashMap::new();
             for layer in patch.layers.iter().filter(|layer| wanted.contains(&layer.digest)) {
                 if let Entry::Vacant(entry) = recipes.entry(layer.recipe) {

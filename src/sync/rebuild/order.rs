@@ -6,6 +6,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::bundle::{BundlePatch, PatchBase, PatchedLayer};
 use crate::oci::digest::Digest;
 
+/// How many layers are read back and expanded at once.
+pub(super) const READ_AT_ONCE: usize = 2;
+
 /// What has to be done to make some layers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Work {
@@ -13,7 +16,8 @@ pub struct Work {
     pub steps: Vec<Step>,
     /// The last step that reads the uncompressed content of each layer.
     pub last_use: HashMap<Digest, usize>,
-    /// Most bytes of scratch space at one time.
+    /// Most bytes of scratch space at one time, without those of patches and recipes. Layers that are read back take at most as
+    /// much as their content until they are expanded.
     pub peak: u64,
     /// Bytes of all layers that are expanded or made, without compression.
     pub plain: u64,
@@ -52,6 +56,10 @@ pub fn work(patches: &[BundlePatch], wanted: &BTreeSet<Digest>) -> Work {
         let read_first = bases.into_iter().filter(|base| !held.contains_key(&base.digest));
         let read_first = read_first.collect::<Vec<_>>();
         held.extend(read_first.iter().map(|base| (base.digest, base.plain_size)));
+        let mut sizes = read_first.iter().map(|base| base.plain_size).collect::<Vec<_>>();
+        sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
+        let compressed = sizes.iter().take(READ_AT_ONCE);
+        let reading = held.values().chain(compressed).fold(made_bytes, |sum, size| sum.saturating_add(*size));
         held.extend(layers.iter().map(|(_, layer)| (layer.digest, layer.plain_size)));
         let made = layers.iter().filter(|(_, layer)| wanted.contains(&layer.digest));
         made_bytes = made.fold(made_bytes, |sum, (_, layer)| sum.saturating_add(layer.size));
@@ -59,7 +67,7 @@ pub fn work(patches: &[BundlePatch], wanted: &BTreeSet<Digest>) -> Work {
         let new = new.chain(layers.iter().map(|(_, layer)| layer.plain_size));
         work.plain = new.fold(work.plain, u64::saturating_add);
         let now = held.values().fold(made_bytes, |sum, size| sum.saturating_add(*size));
-        work.peak = work.peak.max(now);
+        work.peak = work.peak.max(reading).max(now);
         held.retain(|digest, _| work.last_use.get(digest).is_some_and(|last| *last > number));
         let layers = layers.into_iter().map(|(number, _)| number).collect();
         work.steps.push(Step { patch, layers, read_first });
@@ -156,11 +164,9 @@ mod tests {
         for (layer, sources) in patch.layers.iter_mut().zip([vec![0], vec![1], vec![3, 4], vec![2]]) {
             layer.sources = sources;
         }
-        let of = |wanted: &[&str]| {
-            let wanted = wanted.iter().map(|name| digest(name)).collect();
-            work(std::slice::from_ref(&patch), &wanted)
-        };
-        let base = |number: usize| patch.bases[number];
+        let patches = [patch.clone()];
+        let of = |wanted: &[&str]| work(&patches, &wanted.iter().map(|name| digest(name)).collect());
+        let base = |number: usize| patches[0].bases[number];
         let a = of(&["of a"]);
         assert_eq!(a.steps, [Step { patch: 0, layers: vec![0], read_first: vec![base(0)] }]);
         assert_eq!((a.peak, a.plain), (100 + 101 + 1, 100 + 101));
@@ -169,6 +175,9 @@ mod tests {
         assert_eq!(both.steps, [Step { patch: 0, layers: vec![0, 1, 2], read_first }]);
         assert_eq!(both.peak, 1100 + 1102 + 102 + 3);
         assert_eq!(of(&["of a", "of c"]).steps[0].layers, [0, 3]);
+        // A large layer of which a small one is made is in scratch space twice, until it is expanded.
+        patch.layers[3].plain_size = 5;
+        assert_eq!(work(&[patch], &[digest("of c")].into()).peak, 10_000 + 10_000);
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub trait RebuildSource: Sync {
         digest: &Digest,
         scratch: &Scratch,
     ) -> impl Future<Output = Result<StoredBlob, RebuildError>> + Send;
+
+    /// Bytes of scratch space that this blob takes while it is used; 0 if it is read where it is.
+    fn scratch_size(&self, digest: &Digest) -> u64;
 }
 
 /// A blob that can be read at any offset.
@@ -73,6 +76,10 @@ impl RebuildSource for Bundles {
         let digest = *digest;
         let read = tokio::task::spawn_blocking(move || archived(&bundle, &digest)).await;
         read.map_err(|e| scratch.error(io::Error::other(e)))?
+    }
+
+    fn scratch_size(&self, _: &Digest) -> u64 {
+        0
     }
 }
 

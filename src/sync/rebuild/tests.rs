@@ -40,6 +40,10 @@ impl RebuildSource for Blobs {
         let content = self.content.get(digest).ok_or(RebuildError::Missing { digest: *digest })?;
         Ok(Arc::new(content.clone()))
     }
+
+    fn scratch_size(&self, digest: &Digest) -> u64 {
+        self.content.get(digest).map_or(0, |content| content.len() as u64)
+    }
 }
 
 fn plain(number: u8) -> Vec<u8> {

@@ -185,6 +185,32 @@ const fn set_ids() -> bool {
     true
 }
 
+impl JobConfig {
+    /// Most bytes for layers that a Job makes of patches; `None`: what is free on the node. Kubernetes would not see the space,
+    /// because the files have no names.
+    pub(crate) fn scratch_limit(&self) -> Option<u64> {
+        self.scratch_size.as_ref().and_then(|Quantity(size)| bytes(size))
+    }
+}
+
+/// The bytes of a size such as `20Gi`; `None` if it is none.
+fn bytes(size: &str) -> Option<u64> {
+    let number = size.trim_end_matches(|c: char| "KMGTik".contains(c));
+    let factor = match size.strip_prefix(number)? {
+        "" => 1,
+        "k" => 1000,
+        "M" => 1000_u64.pow(2),
+        "G" => 1000_u64.pow(3),
+        "T" => 1000_u64.pow(4),
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor).filter(|bytes| *bytes > 0)
+}
+
 /// Refuses what the API server or the importer itself could not work with.
 pub(super) fn check(jobs: &JobConfig) -> Result<(), String> {
     for (field, pairs, are_labels) in [
@@ -214,14 +240,11 @@ pub(super) fn check(jobs: &JobConfig) -> Result<(), String> {
     for variable in &jobs.extra_env {
         check_variable("jobs.extraEnv", variable)?;
     }
-    if let Some(Quantity(size)) = &jobs.scratch_size {
-        let number = size.trim_end_matches(|c: char| "KMGTik".contains(c));
-        let unit = size.strip_prefix(number).unwrap_or_default();
-        let is_number = number.parse::<u64>().is_ok_and(|number| number > 0);
-        if !is_number || !["", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit) {
-            let shown = krs_core::redact::printable(size, 60);
-            return Err(format!("jobs.scratchSize: `{shown}` is no size, for example 20Gi"));
-        }
+    if let Some(Quantity(size)) = &jobs.scratch_size
+        && bytes(size).is_none()
+    {
+        let shown = krs_core::redact::printable(size, 60);
+        return Err(format!("jobs.scratchSize: `{shown}` is no size, for example 20Gi"));
     }
     bounded("jobs.hostAliases", jobs.host_aliases.len())?;
     for alias in &jobs.host_aliases {
@@ -285,6 +308,19 @@ mod tests {
     fn parse(jobs: &str, online: &str) -> Result<Config, String> {
         let jobs = format!("jobs: {{image: i{}{jobs}}}\n", if jobs.is_empty() { "" } else { ", " });
         Config::parse(&format!("{LEAST}{jobs}online: {{{online}}}\n"))
+    }
+
+    #[test]
+    fn the_size_of_scratch_space_is_a_number_of_bytes() {
+        let limit = |size: &str| parse(&format!("scratchSize: {size}"), "").map(|c| c.jobs.scratch_limit());
+        let sizes = [("'7'", 7), ("2k", 2000), ("20Gi", 20 << 30), ("3T", 3_000_000_000_000)];
+        for (size, bytes) in sizes {
+            assert_eq!(limit(size), Ok(Some(bytes)), "{size}");
+        }
+        for size in ["0", "Gi", "1.5Gi", "20GB", "99999999Ti"] {
+            assert!(limit(&format!("'{size}'")).unwrap_err().contains("is no size"), "{size}");
+        }
+        assert_eq!(parse("", "").unwrap().jobs.scratch_limit(), None);
     }
 
     #[test]

@@ -223,7 +223,11 @@ pub(super) const MEDIA: &[Fault] = &[
         "a patch or a recipe that makes another layer, more than the signed size, or nothing",
         "it ends at the signed size; the layer is named, and nothing is pushed",
     ),
-    (315, "a patch whose lengths are not those of the signed manifest", "refused before anything is made"),
+    (
+        315,
+        "a patch whose lengths or sources are not those of the signed manifest",
+        "refused before anything is made",
+    ),
     (
         316,
         "the recipe of a compressed layer with wrong sizes, names, versions",
@@ -238,5 +242,10 @@ pub(super) const MEDIA: &[Fault] = &[
         318,
         "corrections that are cut, continued, changed, or belong to other bytes",
         "refused, or another layer, which its digest refuses; they never run on or read elsewhere",
+    ),
+    (
+        319,
+        "a patch whose frames read long prefixes for a byte each",
+        "refused at the first of them, before its prefix is read",
     ),
 ];
