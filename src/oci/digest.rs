@@ -5,7 +5,7 @@
 //! room for two parts of the system to disagree about what a name means (OCI image-spec, "Digests").
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -165,6 +165,42 @@ pub fn check(hasher: Hasher, digest: Digest, size: u64) -> Result<(), ContentMis
         return Err(ContentMismatch::Digest { expected: digest, got });
     }
     Ok(())
+}
+
+/// Passes bytes on and hashes them; fails at the byte beyond `limit`, before it is passed on.
+#[derive(Debug)]
+pub struct HashWriter<W> {
+    inner: W,
+    hasher: Hasher,
+    limit: u64,
+}
+
+impl<W> HashWriter<W> {
+    /// Writes at most `limit` bytes to `inner`.
+    pub fn new(inner: W, limit: u64) -> Self {
+        Self { inner, hasher: Hasher::new(), limit }
+    }
+
+    /// What was written to, and the hash of it.
+    pub fn into_parts(self) -> (W, Hasher) {
+        (self.inner, self.hasher)
+    }
+}
+
+impl<W: Write> Write for HashWriter<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.hasher.bytes().saturating_add(buf.len() as u64) > self.limit {
+            let message = format!("there are more than {} bytes", self.limit);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        self.inner.write_all(buf)?;
+        self.hasher.update(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Reads content of a known size and digest. If the content differs, returns an error instead of the end of file.

@@ -7,7 +7,7 @@ use krs_core::error::{Cause, ErrorKind, by_cause, list};
 use krs_core::format::PATCHES_SINCE;
 use krs_core::set::{self, LoadedSets, SetErrors, Settings, Warning};
 use krs_core::sync::catalog::check_appendable;
-use krs_core::sync::compact::{CompactOptions, Mode, RecipeCache, remove_work};
+use krs_core::sync::compact::{CompactOptions, Mode, RecipeCache};
 use krs_core::sync::plan::Plan;
 use krs_core::sync::pull::PullOptions;
 use krs_core::sync::resolve::{MissingImage, Resolved, reasons};
@@ -125,10 +125,11 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     run.remark_names(&resolved, console);
     run.remark_sources(&resolved, &plan, console);
     run.remark_compact(console);
-    if let Some(compact) = &compact
-        && let Err(error) = remove_work(&compact.folder)
-    {
-        console.warning(&format!("{} cannot be removed: {error}", compact.folder));
+    if let Some(work) = run.work.take() {
+        let folder = work.path().to_owned();
+        if let Err(error) = work.remove() {
+            console.warning(&format!("{folder} cannot be removed: {error}"));
+        }
     }
     if let Some(key) = &key {
         sign_list(file, key)?;
@@ -178,6 +179,7 @@ fn compact_options(
         recipes: Some(RecipeCache::new(args.recipes.clone().unwrap_or(beside))),
         jobs: options.jobs,
         bundles: options.reuse.iter().chain(&run.against.bundles).cloned().collect(),
+        sources: run.resolve.sources.clone(),
     }
 }
 

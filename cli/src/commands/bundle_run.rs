@@ -17,7 +17,7 @@ use krs_core::oci::reference::{Destination, Reference, RegistryHost};
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
 use krs_core::set::{self, CheckedSet, LoadedSets, MergedImages, SetErrors, Settings, Warning};
-use krs_core::sync::compact::{CompactOptions, LayerOutcome, compact};
+use krs_core::sync::compact::{CompactOptions, LayerOutcome, WorkFolder, compact};
 use krs_core::sync::plan::{Base, Plan, PlanError, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, PullOptions, PullReport, pull};
 use krs_core::sync::resolve::{Referrers, ResolveOptions, Resolved, resolve_most};
@@ -59,6 +59,8 @@ pub(super) struct Run {
     pub(super) requested: String,
     /// What became of layers that may travel as patches, and what a person should know of it.
     pub(super) compacted: Option<(Vec<LayerOutcome>, Vec<String>)>,
+    /// The files of patches, until the archive is complete.
+    pub(super) work: Option<WorkFolder>,
     /// What comes from `krs.yaml`.
     pub(super) settings: Option<SettingsFacts>,
 }
@@ -114,6 +116,7 @@ impl Run {
             earlier: Vec::new(),
             requested,
             compacted: None,
+            work: None,
             settings: settings.map(|settings| SettingsFacts::new(settings, effective.from_file)),
         })
     }
@@ -256,10 +259,13 @@ impl Run {
     ) -> Result<Plan, Failure> {
         // Before the work, which may take minutes.
         self.against.check_format(PATCHES_SINCE)?;
+        // An earlier round of this run has locked it.
+        self.work = None;
         let sets = self.loaded.sets.iter().map(|loaded| &loaded.set).collect::<Vec<_>>();
         let made =
             compact(&self.client, plan, (resolved, &sets), &self.options, options, &self.progress).await?;
         self.compacted = Some((made.layers, made.remarks));
+        self.work = Some(made.work);
         Ok(made.plan)
     }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use krs_compact::encoder::go::Level;
 use krs_compact::encoder::{Encoder as _, Family, Gzip};
 use krs_core::oci::digest::Digest;
-use krs_testing::image::{Image, ImageBuilder, random_bytes, tar_of};
+use krs_testing::image::{Image, ImageBuilder, archive_of, oci_layout, random_bytes, ref_name, tar_of};
 use krs_testing::registry::{Matcher, Options, Registry, What};
 
 use crate::harness::Site;
@@ -194,6 +194,62 @@ fn a_layer_whose_base_cannot_be_fetched_travels_as_it_is() {
     made.says(&["could not be fetched", &layer_digest(1).to_string()]);
     site.desk.krs(&["push", "v2.krs.tar", &host]).ok();
     assert_eq!(edge.digest("team/app", "2.0"), site.source.digest("team/app", "2.0"));
+}
+
+#[test]
+fn a_base_that_no_registry_has_any_more_is_read_from_a_local_source() {
+    let (mut site, edge) = first_version();
+    let host = edge.host().to_string();
+    site.desk.krs(&["receipt", &host, "--set", "v1.krs.tar", "-o", "r.json"]).ok();
+    site.desk.write("old.tar", archive_of(&oci_layout(&[(&image("app", 1), ref_name("app:1.0"))])));
+    update(&mut site, 2);
+    site.source
+        .fail(Matcher::blobs().path(layer_digest(1).hex()), What::Status(404, Vec::new(), String::new()));
+    let options = ["--sequence", "2", "--against", "r.json", "--compact", "--from", "oci:old.tar"];
+    site.bundle("v2.krs.tar", &options).ok();
+    assert!(size(&site, "v2.krs.tar") < 100_000, "{}", size(&site, "v2.krs.tar"));
+    site.desk.krs(&["push", "v2.krs.tar", &host]).ok();
+    assert_eq!(edge.digest("team/app", "2.0"), site.source.digest("team/app", "2.0"));
+}
+
+/// Whoever can write to the cache of a CI can make bundles larger, and never wrong.
+#[test]
+fn a_cached_recipe_that_makes_another_layer_is_found_again_before_it_travels() {
+    let (mut site, edge) = first_version();
+    update(&mut site, 2);
+    let options = ["--sequence", "2", "--against", "v1.krs.tar", "--compact"];
+    site.bundle("v2.krs.tar", &options).ok();
+    let layer = layer_digest(2);
+    let cached = site.desk.path("krs-recipes").join(layer.hex());
+    let right = std::fs::read(&cached).unwrap();
+    let mut wrong = right[right.iter().position(|byte| *byte == b'\n').unwrap() + 1..].to_vec();
+    // The level, which is a valid one.
+    wrong[3] = if wrong[3] == 5 { 4 } else { 5 };
+    let checksum = Digest::of(&[layer.to_string().as_bytes(), &wrong].concat());
+    let entry = [format!("krs-recipe 1 recipe {checksum}\n").as_bytes(), &wrong].concat();
+    std::fs::write(&cached, &entry).unwrap();
+    std::fs::remove_file(site.desk.path("v2.krs.tar")).unwrap();
+    site.bundle("v2.krs.tar", &options).ok();
+    assert_eq!(std::fs::read(&cached).unwrap(), right, "it was found again");
+    assert!(size(&site, "v2.krs.tar") < 100_000, "{}", size(&site, "v2.krs.tar"));
+    site.desk.krs(&["push", "v2.krs.tar", &edge.host().to_string()]).ok();
+    assert_eq!(edge.digest("team/app", "2.0"), site.source.digest("team/app", "2.0"));
+}
+
+#[test]
+fn of_two_runs_for_one_archive_the_second_ends_at_once() {
+    let (mut site, _) = first_version();
+    update(&mut site, 2);
+    let work = site.desk.path("v2.krs.tar.compact");
+    std::fs::create_dir(&work).unwrap();
+    let lock = std::fs::File::create(work.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let options = ["--sequence", "2", "--against", "v1.krs.tar", "--compact"];
+    site.bundle("v2.krs.tar", &options).failed(1, &["v2.krs.tar.compact is being used by another krs"]);
+    assert_eq!(work.read_dir().unwrap().count(), 1);
+    drop(lock);
+    site.bundle("v2.krs.tar", &options).ok();
+    assert!(!work.exists());
 }
 
 #[test]

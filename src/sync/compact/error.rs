@@ -17,6 +17,9 @@ pub enum CompactError {
     /// The work folder cannot be used.
     #[error("cannot use the work folder {folder}: {source}")]
     Work { folder: Utf8PathBuf, source: io::Error },
+    /// Another run makes the same archive.
+    #[error("{folder} is being used by another krs, which makes the same archive")]
+    Busy { folder: Utf8PathBuf },
     /// The patches do not fit the plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -33,13 +36,14 @@ impl Classify for CompactError {
         match self {
             Self::Work { source, .. } => error::io_kind(source),
             Self::Plan(e) => e.kind(),
-            Self::Diff { .. } | Self::Task(_) => ErrorKind::Other,
+            Self::Busy { .. } | Self::Diff { .. } | Self::Task(_) => ErrorKind::Other,
         }
     }
 
     fn help(&self) -> Option<String> {
         match self {
             Self::Work { source, .. } => Some(error::help_against_write(source).to_owned()),
+            Self::Busy { .. } => Some("wait until it is done, or give this one another name".to_owned()),
             Self::Plan(e) => e.help(),
             Self::Diff { .. } => Some("make the bundle without --compact".to_owned()),
             Self::Task(_) => None,

@@ -10,12 +10,13 @@ use futures::stream::{self, StreamExt as _};
 
 use super::choose::Layer;
 use super::error::CompactError;
+use super::work;
 use crate::bundle::{Bundle, sync_folder};
 use crate::local::LocalSource;
 use crate::oci::digest::{Digest, Hasher, VerifyReader};
 use crate::progress::{Activity, Progress};
-use crate::registry::{BlobSink, Client};
-use crate::sync::source::copy_blob;
+use crate::registry::{BlobSink, Client, RegistryError};
+use crate::sync::source::{ReadError, copy_blob};
 
 /// Where layers are fetched from and written to.
 pub(super) struct Fetcher<'a> {
@@ -23,13 +24,10 @@ pub(super) struct Fetcher<'a> {
     pub(super) folder: &'a Utf8Path,
     /// Bundles at hand, from which nothing has to be fetched.
     pub(super) bundles: &'a [Arc<Bundle>],
+    /// Local sources at hand.
+    pub(super) sources: &'a [Arc<LocalSource>],
     pub(super) jobs: usize,
     pub(super) progress: &'a Arc<dyn Progress>,
-}
-
-/// The file of a layer.
-pub(super) fn path(folder: &Utf8Path, digest: &Digest) -> Utf8PathBuf {
-    folder.join(digest.hex())
 }
 
 /// Whether a file that an earlier run left has the content of a layer. One that does not is fetched again.
@@ -41,23 +39,20 @@ fn is_layer(path: &Utf8Path, digest: &Digest, size: u64) -> bool {
 
 impl Fetcher<'_> {
     /// Fetches the layers that an earlier run did not leave in the folder. Returns why each of the others is not there.
-    pub(super) async fn fetch(
-        &self,
-        layers: &[(&Layer, Option<Arc<LocalSource>>)],
-    ) -> Result<Vec<(Digest, String)>, CompactError> {
+    pub(super) async fn fetch(&self, layers: &[&Layer]) -> Result<Vec<(Digest, String)>, CompactError> {
         let mut wanted = Vec::new();
-        for one in layers {
-            let file = path(self.folder, &one.0.digest);
-            let (digest, size) = (one.0.digest, one.0.size);
+        for layer in layers {
+            let file = work::file(self.folder, &layer.digest);
+            let (digest, size) = (layer.digest, layer.size);
             let checked = tokio::task::spawn_blocking(move || is_layer(&file, &digest, size)).await?;
             if !checked {
-                wanted.push(one);
+                wanted.push(*layer);
             }
         }
-        self.progress.begin(Activity::Pull, wanted.iter().map(|(layer, _)| layer.size).sum());
-        let tasks = wanted.into_iter().map(|(layer, source)| async move {
+        self.progress.begin(Activity::Pull, wanted.iter().map(|layer| layer.size).sum());
+        let tasks = wanted.into_iter().map(|layer| async move {
             self.progress.blob_begin(Activity::Pull, &layer.digest, layer.size, &layer.name);
-            let result = self.fetch_one(layer, source.as_ref()).await;
+            let result = self.fetch_one(layer).await;
             self.progress.blob_end(&layer.digest);
             (layer.digest, result)
         });
@@ -76,23 +71,18 @@ impl Fetcher<'_> {
         Ok(absent)
     }
 
-    async fn fetch_one(&self, layer: &Layer, source: Option<&Arc<LocalSource>>) -> Result<(), FetchError> {
-        let target = path(self.folder, &layer.digest);
+    async fn fetch_one(&self, layer: &Layer) -> Result<(), FetchError> {
+        let target = work::file(self.folder, &layer.digest);
         let part = Utf8PathBuf::from(format!("{target}.part"));
         let file = File::create(&part).map_err(FetchError::Folder)?;
         let mut sink = FileSink { file, progress: Arc::clone(self.progress) };
-        self.write(layer, source, &mut sink).await?;
+        self.write(layer, &mut sink).await?;
         sink.file.sync_all().map_err(FetchError::Folder)?;
         std::fs::rename(&part, &target).map_err(FetchError::Folder)?;
         sync_folder(self.folder).map_err(FetchError::Folder)
     }
 
-    async fn write(
-        &self,
-        layer: &Layer,
-        source: Option<&Arc<LocalSource>>,
-        sink: &mut FileSink,
-    ) -> Result<(), FetchError> {
+    async fn write(&self, layer: &Layer, sink: &mut FileSink) -> Result<(), FetchError> {
         for bundle in self.bundles {
             let Some(blob) = bundle.blob(&layer.digest).filter(|blob| blob.size == layer.size) else {
                 continue;
@@ -102,16 +92,25 @@ impl Fetcher<'_> {
                 return Ok(());
             }
         }
-        if let Some(source) = source {
-            let copied = copy_blob(source, &layer.digest, layer.size, Hasher::new(), sink);
-            return copied.map_err(|error| FetchError::Absent(error.to_string()));
-        }
         let mut reason = "no repository is known to have it".to_owned();
+        for source in self.sources {
+            // What cannot be read there may be elsewhere.
+            if !matches!(source.content(&layer.digest), Ok(Some(_))) {
+                continue;
+            }
+            match copy_blob(source, &layer.digest, layer.size, Hasher::new(), sink) {
+                Ok(()) => return Ok(()),
+                Err(ReadError::Registry(RegistryError::Sink { source, .. })) => {
+                    return Err(FetchError::Folder(source));
+                }
+                Err(error) => reason = error.to_string(),
+            }
+        }
         for origin in &layer.origins {
             let repository = self.client.repository(&origin.registry, &origin.repository);
             match repository.blob(&layer.digest, layer.size, sink).await {
                 Ok(()) => return Ok(()),
-                Err(crate::registry::RegistryError::Sink { source, .. }) => {
+                Err(RegistryError::Sink { source, .. }) => {
                     return Err(FetchError::Folder(source));
                 }
                 Err(error) => reason = error.to_string(),

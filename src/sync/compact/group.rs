@@ -2,7 +2,7 @@
 //! The patches of one group of layers. Blocking.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
@@ -11,12 +11,12 @@ use krs_compact::patch::{FileBytes, Limits, Patch, ReadAt};
 
 use super::choose::{Group, Layer};
 use super::error::CompactError;
-use super::fetch;
 use super::layers::{self, Plain, Target};
 use super::outcome::LayerOutcome;
 use super::recipes::RecipeCache;
+use super::work::{self, PARTS};
 use crate::bundle::{BundlePatch, PATCH_MEDIA_TYPE, PatchBase, PatchedLayer};
-use crate::oci::digest::{Digest, Hasher};
+use crate::oci::digest::{Digest, HashWriter};
 use crate::progress::{Activity, Progress};
 use crate::sync::plan::PatchBlob;
 
@@ -88,11 +88,12 @@ impl Maker {
     }
 
     fn target(&self, layer: &Layer) -> Result<Result<Target, String>, CompactError> {
-        let recipe = match layers::recipe(&self.folder, layer, self.recipes.as_ref())? {
-            Ok(recipe) => recipe,
+        let plain = match layers::expand(&self.folder, layer)? {
+            Ok(plain) => plain,
             Err(reason) => return Ok(Err(reason)),
         };
-        Ok(layers::expand(&self.folder, layer)?.map(|plain| Target { plain, recipe }))
+        let recipe = layers::recipe(&self.folder, layer, &plain, self.recipes.as_ref())?;
+        Ok(recipe.map(|recipe| Target { plain, recipe }))
     }
 
     /// Makes one patch, and keeps it if it is smaller than its layers.
@@ -109,13 +110,13 @@ impl Maker {
         let layers = targets.iter().map(|(_, target)| content(&target.plain)).collect::<Vec<_>>();
         let bases = bases.iter().map(|bytes| &**bytes as &dyn ReadAt).collect::<Vec<_>>();
         let layers = layers.iter().map(|bytes| &**bytes as &dyn ReadAt).collect::<Vec<_>>();
-        let part = self.folder.join("patch.part");
+        let part = self.folder.join(PARTS[0]);
         let file = File::create(&part).map_err(work_error)?;
-        let mut out = HashWriter { file: BufWriter::with_capacity(1 << 20, file), hasher: Hasher::new() };
+        let mut out = HashWriter::new(BufWriter::with_capacity(1 << 20, file), u64::MAX);
         let options = Options { mode: self.mode, threads: self.threads, scratch: self.folder.clone().into() };
         let report = diff::make(&bases, &layers, &options, &mut out)
             .map_err(|source| CompactError::Diff { layers: targets.len(), first: first.digest, source })?;
-        let HashWriter { file, hasher } = out;
+        let (file, hasher) = out.into_parts();
         let file = file.into_inner().map_err(|e| work_error(e.into_error()))?;
         file.sync_all().map_err(work_error)?;
         let size = hasher.bytes();
@@ -129,7 +130,7 @@ impl Maker {
             return Ok(());
         }
         let digest = hasher.finish();
-        let path = fetch::path(&self.folder, &digest);
+        let path = work::file(&self.folder, &digest);
         fs::rename(&part, &path).map_err(work_error)?;
         let written = File::open(&path).and_then(FileBytes::new).map_err(work_error)?;
         let written = Patch::open(written, Limits { memory: u64::MAX });
@@ -164,9 +165,9 @@ impl Maker {
     /// Writes a recipe into the work folder.
     fn store(&self, recipe: &[u8]) -> io::Result<PatchBlob> {
         let digest = Digest::of(recipe);
-        let file = fetch::path(&self.folder, &digest);
+        let file = work::file(&self.folder, &digest);
         if !file.exists() {
-            let part = self.folder.join("recipe.part");
+            let part = self.folder.join(PARTS[1]);
             fs::write(&part, recipe)?;
             fs::rename(&part, &file)?;
         }
@@ -176,21 +177,4 @@ impl Maker {
 
 fn outcome(layer: &Layer, travels: Result<u64, String>) -> LayerOutcome {
     LayerOutcome { digest: layer.digest, size: layer.size, name: layer.name.clone(), travels }
-}
-
-struct HashWriter<W> {
-    file: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for HashWriter<W> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.write_all(buf)?;
-        self.hasher.update(buf);
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

@@ -2,7 +2,7 @@
 //! Puts patches in place of layers of a plan: fetches the layers and those that the sites have, finds how each is compressed, and
 //! writes what differs. A layer for which that does not pay travels as it is.
 //!
-//! `outcome` ← `choose`, `error` ← `fetch`, `recipes` ← `layers` ← `group` ← this file.
+//! `outcome` ← `choose`, `error` ← `work` ← `fetch`, `recipes` ← `layers` ← `group` ← this file.
 
 mod choose;
 mod error;
@@ -11,13 +11,13 @@ mod group;
 mod layers;
 mod outcome;
 mod recipes;
+mod work;
 
 use std::collections::HashMap;
-use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 pub use krs_compact::diff::Mode;
 
 use crate::bundle::Bundle;
@@ -32,6 +32,7 @@ use crate::sync::resolve::Resolved;
 pub use error::CompactError;
 pub use outcome::LayerOutcome;
 pub use recipes::RecipeCache;
+pub use work::WorkFolder;
 
 use choose::{Group, Layer};
 use fetch::Fetcher;
@@ -50,10 +51,12 @@ pub struct CompactOptions {
     pub jobs: usize,
     /// Bundles at hand, whose layers need not be fetched.
     pub bundles: Vec<Arc<Bundle>>,
+    /// Local sources, whose layers need not be fetched either.
+    pub sources: Vec<Arc<LocalSource>>,
 }
 
 /// A plan with patches.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Compacted {
     /// The plan.
     pub plan: Plan,
@@ -61,6 +64,8 @@ pub struct Compacted {
     pub layers: Vec<LayerOutcome>,
     /// What a person should know: layers of the sites that could not be fetched.
     pub remarks: Vec<String>,
+    /// The files of the patches: to be removed when the archive is complete.
+    pub work: WorkFolder,
 }
 
 /// Puts patches in place of layers of `plan`, whose images were `resolved` from `sets`.
@@ -86,16 +91,12 @@ pub async fn compact(
     options: &CompactOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Compacted, CompactError> {
-    let work_error = |source| CompactError::Work { folder: options.folder.clone(), source };
-    if options.folder.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
-        return Err(work_error(io::ErrorKind::NotADirectory.into()));
-    }
-    std::fs::create_dir_all(&options.folder).map_err(work_error)?;
+    let work = WorkFolder::open(&options.folder)?;
     let groups = choose::choose(&plan, resolved, sets, &plan_options.base);
-    let fetcher =
-        Fetcher { client, folder: &options.folder, bundles: &options.bundles, jobs: options.jobs, progress };
-    let absent = fetcher.fetch(&with_sources(&groups, &plan)).await?.into_iter().collect::<HashMap<_, _>>();
-    let mut compacted = Compacted { plan, layers: Vec::new(), remarks: remarks(&groups, &absent) };
+    let CompactOptions { folder, bundles, sources, jobs, .. } = options;
+    let fetcher = Fetcher { client, folder, bundles, sources, jobs: *jobs, progress };
+    let absent = fetcher.fetch(&unique(&groups)).await?.into_iter().collect::<HashMap<_, _>>();
+    let mut compacted = Compacted { plan, layers: Vec::new(), remarks: remarks(&groups, &absent), work };
     let (mut patches, mut files) = (Patches::default(), HashMap::new());
     for group in groups {
         let present = |layers: Vec<Layer>| {
@@ -103,7 +104,7 @@ pub async fn compact(
         };
         let group = Group { targets: present(group.targets), bases: present(group.bases) };
         let fetched =
-            group.targets.iter().map(|layer| (layer.digest, fetch::path(&options.folder, &layer.digest)));
+            group.targets.iter().map(|layer| (layer.digest, work::file(&options.folder, &layer.digest)));
         files.extend(fetched);
         let maker = Maker {
             folder: options.folder.clone(),
@@ -124,40 +125,11 @@ pub async fn compact(
     Ok(compacted)
 }
 
-/// Removes the work folder of a bundle that is complete, with what [`compact`] wrote there and nothing else.
-///
-/// # Errors
-/// It cannot be removed.
-pub fn remove_work(folder: &Utf8Path) -> io::Result<()> {
-    let entries = match folder.read_dir_utf8() {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let stem = name.strip_suffix(".part").unwrap_or(name);
-        let is_digest = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
-        // What somebody else put there stays, and the folder with it.
-        if is_digest || ["patch.part", "recipe.part"].contains(&name) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    std::fs::remove_dir(folder)
-}
-
-/// Each layer once, with the local source that has it.
-fn with_sources<'a>(groups: &'a [Group], plan: &Plan) -> Vec<(&'a Layer, Option<Arc<LocalSource>>)> {
-    let sources = plan
-        .fetches
-        .iter()
-        .filter_map(|fetch| Some((fetch.blob.digest, Arc::clone(&plan.sources.get(fetch.source?)?.source))));
-    let sources = sources.collect::<HashMap<_, _>>();
-    let targets = groups.iter().flat_map(|group| &group.targets);
-    let targets = targets.map(|layer| (layer, sources.get(&layer.digest).cloned()));
-    let bases = groups.iter().flat_map(|group| &group.bases).map(|layer| (layer, None));
+/// Each layer once.
+fn unique(groups: &[Group]) -> Vec<&Layer> {
+    let layers = groups.iter().flat_map(|group| group.targets.iter().chain(&group.bases));
     let mut unique = std::collections::HashSet::new();
-    targets.chain(bases).filter(|(layer, _)| unique.insert(layer.digest)).collect()
+    layers.filter(|layer| unique.insert(layer.digest)).collect()
 }
 
 fn remarks(groups: &[Group], absent: &HashMap<Digest, String>) -> Vec<String> {

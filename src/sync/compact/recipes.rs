@@ -11,8 +11,10 @@ use crate::oci::digest::{Digest, Hasher};
 
 /// Largest cached recipe, in bytes.
 const MAX_RECIPE: u64 = 64 << 20;
-/// Begins a cached recipe. Another version finds other recipes.
+/// Begins a cached recipe.
 const MAGIC: &str = "krs-recipe 1 ";
+/// That a layer has none, as this version says: another one may know its encoder.
+const NONE: &str = concat!("none-", env!("CARGO_PKG_VERSION"));
 
 /// Of the content and the layer, so that the recipe of another layer is not taken for this one's.
 fn checksum(layer: &Digest, content: &[u8]) -> Digest {
@@ -46,7 +48,7 @@ impl RecipeCache {
         }
         match kind {
             "recipe" if Recipe::decode(content).is_ok() => Some(Ok(content.to_vec())),
-            "none" => Some(Err(String::from_utf8_lossy(content).into_owned())),
+            NONE => Some(Err(String::from_utf8_lossy(content).into_owned())),
             _ => None,
         }
     }
@@ -55,7 +57,7 @@ impl RecipeCache {
     pub(super) fn put(&self, layer: &Digest, answer: &Result<Vec<u8>, String>) {
         let (kind, content) = match answer {
             Ok(recipe) => ("recipe", recipe.as_slice()),
-            Err(reason) => ("none", reason.as_bytes()),
+            Err(reason) => (NONE, reason.as_bytes()),
         };
         let mut bytes = format!("{MAGIC}{kind} {}\n", checksum(layer, content)).into_bytes();
         bytes.extend_from_slice(content);
@@ -96,6 +98,11 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, bytes).unwrap();
+        assert_eq!(cache.get(&one), None);
+        // That there is none, by another version.
+        cache.put(&one, &Err("no encoder makes it".to_owned()));
+        let text = fs::read_to_string(&path).unwrap().replace(NONE, "none-0.0.1");
+        fs::write(&path, text).unwrap();
         assert_eq!(cache.get(&one), None);
     }
 }

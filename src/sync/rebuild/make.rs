@@ -2,7 +2,7 @@
 //! Applies one patch, and compresses the layers that it makes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, BufWriter, Write};
+use std::io::BufWriter;
 use std::num::NonZero;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -16,7 +16,7 @@ use super::layer::RebuiltLayer;
 use super::scratch::Scratch;
 use super::sources::StoredBlob;
 use crate::bundle::{BundlePatch, PatchedLayer};
-use crate::oci::digest::{self, Digest, Hasher};
+use crate::oci::digest::{self, Digest, HashWriter};
 use crate::progress::{Activity, Progress};
 
 /// Memory for windows and frames of a patch: those of `--compact=max` have 128 MiB of new content in reach.
@@ -132,14 +132,11 @@ impl Task {
     ) -> Result<RebuiltLayer, RebuildError> {
         let fail = |source| RebuildError::Layer { digest: layer.digest, patch: patch.digest, source };
         let recipe = self.recipe(&layer.recipe).map_err(fail)?;
-        let mut out = LayerWriter {
-            file: BufWriter::with_capacity(1 << 20, self.scratch.file()?),
-            hasher: Hasher::new(),
-            limit: layer.size,
-        };
+        let file = BufWriter::with_capacity(1 << 20, self.scratch.file()?);
+        let mut out = HashWriter::new(file, layer.size);
         let content = RangeReader::new(plain, 0, plain.length());
         krs_compact::recipe::recompress(&recipe, content, &mut out).map_err(|e| fail(e.into()))?;
-        let LayerWriter { file, hasher, .. } = out;
+        let (file, hasher) = out.into_parts();
         digest::check(hasher, layer.digest, layer.size).map_err(|e| fail(RebuildProblem::Content(e)))?;
         let file = file.into_inner().map_err(|e| self.scratch.error(e.into_error()))?;
         let file = FileBytes::new(file).map_err(|source| self.scratch.error(source))?;
@@ -163,29 +160,4 @@ fn check_directory<R: ReadAt>(patch: &BundlePatch, opened: &Patch<R>) -> Result<
         return Err("it makes layers of other layers".to_owned());
     }
     Ok(())
-}
-
-/// Writes a layer, hashes it, and ends where it is larger than it should be.
-struct LayerWriter<W> {
-    file: W,
-    hasher: Hasher,
-    limit: u64,
-}
-
-impl<W: Write> Write for LayerWriter<W> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if self.hasher.bytes() + buf.len() as u64 > self.limit {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "the layer is larger than the bundle says",
-            ));
-        }
-        self.file.write_all(buf)?;
-        self.hasher.update(buf);
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }
