@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 
+use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::redact::Secret;
 use krs_core::registry::{BlobSink, Client, ClientOptions, Keychain};
@@ -209,15 +210,32 @@ impl Edge {
         }
     }
 
-    /// Bytes that the registry's Pod has received since it was started, by the interface of its network namespace.
-    pub(crate) fn received(&self) -> u64 {
+    /// The registry's process.
+    fn pid(&self) -> i32 {
         let is_ours = |pid: &i32| {
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environment
                 .split(|byte| *byte == 0)
                 .any(|line| line == format!("HOSTNAME={}", self.name).as_bytes())
         };
-        let pid = processes("registry", "serve").into_iter().map(|(pid, _)| pid).find(is_ours).unwrap();
+        processes("registry", "serve").into_iter().map(|(pid, _)| pid).find(is_ours).unwrap()
+    }
+
+    /// Turns over one bit of a blob in its storage.
+    pub(crate) fn damage(&self, blob: &Digest) {
+        let hex = blob.hex();
+        let folder =
+            format!("/proc/{}/root/data/docker/registry/v2/blobs/sha256/{}/{hex}", self.pid(), &hex[..2]);
+        let file = std::path::Path::new(&folder).join("data");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(file, bytes).unwrap();
+    }
+
+    /// Bytes that the registry's Pod has received since it was started, by the interface of its network namespace.
+    pub(crate) fn received(&self) -> u64 {
+        let pid = self.pid();
         let table = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap();
         let line = table.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()

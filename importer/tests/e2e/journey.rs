@@ -14,8 +14,15 @@ use crate::harness::{
 use crate::site::Site;
 use crate::source::{Account, Ci, account_secret, namespace, reference, registry, set, small_image};
 
-/// One layer with the static programs of the test image that every node has, so that a Pod can run it.
-fn runnable() -> Image {
+/// One layer with the static programs of the test image that every node has, so that a Pod can run it; and its config.
+pub(crate) struct Programs {
+    pub(crate) media_type: String,
+    pub(crate) layer: Vec<u8>,
+    pub(crate) config: Value,
+}
+
+/// Reads them out of the node.
+pub(crate) fn programs() -> Programs {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("busybox.tar");
     let archive = archive.to_str().unwrap();
@@ -32,11 +39,16 @@ fn runnable() -> Image {
         manifest = read(&blob(&manifest["manifests"][0]["digest"]));
     }
     let layer = std::fs::read(blob(&manifest["layers"][0]["digest"])).unwrap();
+    let media_type = manifest["layers"][0]["mediaType"].as_str().unwrap().to_owned();
+    Programs { media_type, layer, config: read(&blob(&manifest["config"]["digest"])) }
+}
+
+/// An image of these programs.
+fn runnable() -> Image {
+    let Programs { media_type, layer, mut config } = programs();
     // Another image than that of the node: what is pulled with credentials, the kubelet gives to nobody without it.
-    let mut config = read(&blob(&manifest["config"]["digest"]));
     config["author"] = "runnable".into();
-    let media_type = manifest["layers"][0]["mediaType"].as_str().unwrap();
-    ImageBuilder::new("runnable").layer_type(media_type).layer(layer).config(config.to_string()).build()
+    ImageBuilder::new("runnable").layer_type(&media_type).layer(layer).config(config.to_string()).build()
 }
 
 #[test]
