@@ -2,13 +2,15 @@
 //! Every reader of untrusted bytes as a function of bytes alone, for the fuzzer and for the tests that run its corpus. Each
 //! returns whether the bytes are accepted, and asserts what must be true then.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use camino::Utf8Path;
+use krs_compact::patch::{Limits, Patch, ReadAt};
+use krs_compact::recipe::{Recipe, recompress};
 
 use crate::bundle::sign::{PublicKey, SIGNATURES_SIZE, Signatures, Trust};
 use crate::bundle::{Bundle, BundleManifest, Layout, Policy, VolumeList};
-use crate::oci::digest::Digest;
+use crate::oci::digest::{Digest, HashWriter};
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Destination, Reference, RegistryHost, Selector};
 use crate::oci::{MANIFEST_TYPES, ManifestOrIndex, OCI_INDEX, OCI_MANIFEST};
@@ -37,6 +39,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("challenge", challenge),
     ("set_yaml", set_yaml),
     ("docker_config", docker_config),
+    ("patch", patch),
+    ("recipe", recipe),
 ];
 
 fn bounded(error: &dyn std::fmt::Display) {
@@ -185,6 +189,71 @@ pub fn set_yaml(bytes: &[u8]) -> bool {
 /// A file with credentials.
 pub fn docker_config(bytes: &[u8]) -> bool {
     crate::registry::fuzz::docker_config(bytes)
+}
+
+/// Bytes without memory, of any length.
+struct Zeros(u64);
+
+impl ReadAt for Zeros {
+    fn length(&self) -> u64 {
+        self.0
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match offset.checked_add(buf.len() as u64) {
+            Some(end) if end <= self.0 => {
+                buf.fill(0);
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+/// The longest layer of a patch that is made.
+const MAX_MADE: u64 = 4 << 20;
+
+/// A patch, whose layers are made of zeros; accepted if all of them are made.
+pub fn patch(bytes: &[u8]) -> bool {
+    let Some(patch) = accepted(Patch::open(bytes, Limits { memory: 16 << 20 })) else { return false };
+    let directory = patch.directory();
+    let lengths = directory.bases.iter().copied().chain(directory.targets.iter().map(|target| target.length));
+    let sources = lengths.map(Zeros).collect::<Vec<_>>();
+    let sources = sources.iter().map(|source| Some(source as &dyn ReadAt)).collect::<Vec<_>>();
+    let mut rebuild = patch.rebuild();
+    let mut is_complete = true;
+    for (number, target) in directory.targets.iter().enumerate() {
+        if target.length > MAX_MADE {
+            is_complete = false;
+            continue;
+        }
+        let mut made = Vec::new();
+        let outcome = accepted(rebuild.target(number, &sources, &mut made));
+        assert!(made.len() as u64 <= target.length, "it makes no more than it declares");
+        assert!(outcome.is_none() || made.len() as u64 == target.length);
+        is_complete &= outcome.is_some();
+    }
+    is_complete
+}
+
+/// What recipes of the corpus were made for: words, some of which occur again.
+fn plain() -> Vec<u8> {
+    let (mut state, mut plain) = (7_u32, Vec::new());
+    while plain.len() < 40_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let word = (state >> 16) & (state >> 24);
+        plain.extend((0..2 + word % 7).map(|letter| b'a' + ((7 * word + 5 * letter * letter) % 26) as u8));
+        plain.push(b' ');
+    }
+    plain
+}
+
+/// A recipe, by which some text is compressed; accepted if it can be.
+pub fn recipe(bytes: &[u8]) -> bool {
+    let Some(recipe) = accepted(Recipe::decode(bytes)) else { return false };
+    assert_eq!(recipe.encode(), bytes, "it is written as it was read");
+    let mut out = HashWriter::new(io::sink(), MAX_MADE);
+    accepted(recompress(&recipe, &*plain(), &mut out)).is_some()
 }
 
 #[cfg(test)]

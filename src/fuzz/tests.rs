@@ -136,6 +136,16 @@ fn t57_changed_challenges_break_nothing() {
 }
 
 #[test]
+fn t302_t303_t304_t305_changed_patches_break_nothing() {
+    run("patch");
+}
+
+#[test]
+fn t316_t317_t318_changed_recipes_break_nothing() {
+    run("recipe");
+}
+
+#[test]
 fn t85_changed_sets_break_nothing() {
     run("set_yaml");
 }
