@@ -37,8 +37,8 @@ impl Code {
 pub(super) fn memory(mode: Mode, old: u64, new: u64) -> u64 {
     match mode {
         Mode::Fast => old + 3 * new + (8 << 20),
-        // Suffixes, their types, and the differences with what they are compressed to.
-        Mode::Small | Mode::Max => old * 6 + new * 4 + (32 << 20),
+        // Suffixes with the text that they are of, and the differences with what they are compressed to.
+        Mode::Small | Mode::Max => old * 5 + new * 4 + (32 << 20),
     }
 }
 

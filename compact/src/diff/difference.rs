@@ -5,7 +5,8 @@
 //! long regions that are otherwise alike. So a region continues while at least half of its bytes are equal, and the differences of
 //! its bytes, which are mostly zero and else often the same, are shorter than the bytes.
 
-use super::suffix::{Suffixes, common_prefix};
+use super::older::Older;
+use super::suffix::common_prefix;
 use crate::patch::Step;
 
 /// What is added to an older version, and what lies between.
@@ -48,11 +49,11 @@ impl Difference {
 
     /// The differences of `new` to `old`.
     pub(super) fn between(old: &[u8], new: &[u8]) -> Self {
-        let suffixes = Suffixes::new(old);
+        let older = Older::new(old, new);
         let mut result = Self::default();
         let mut region = Region { old: 0, new: 0 };
         let mut scan = 0;
-        while let Some(found) = region.next(&suffixes, old, new, scan) {
+        while let Some(found) = region.next(&older, new, scan) {
             let length = region.forward(old, new, found.new - region.new);
             let back = found.backward(old, new, found.new - region.new);
             let (length, back) = region.split(old, new, found, length, back);
@@ -104,7 +105,8 @@ impl Region {
     }
 
     /// The next match from `scan` on that is better than this region, continued.
-    fn next(&self, suffixes: &Suffixes<'_>, old: &[u8], new: &[u8], mut scan: usize) -> Option<Match> {
+    fn next(&self, older: &Older<'_>, new: &[u8], mut scan: usize) -> Option<Match> {
+        let old = older.bytes;
         let is_equal = |at: usize| self.counterpart(old, at) == Some(new[at]);
         // How many of the bytes from `scan` to `counted` this region has.
         let (mut equal, mut counted) = (0, scan);
@@ -115,7 +117,7 @@ impl Region {
                 scan += common_prefix(rest, &new[scan..]);
                 (equal, counted) = (0, scan);
             }
-            let (length, at) = suffixes.longest(&new[scan..]);
+            let (length, at) = older.longest(new, scan);
             let end = scan + length;
             while counted < end {
                 equal += usize::from(is_equal(counted));
@@ -229,6 +231,31 @@ mod tests {
                 prop_assert_eq!(&apply(&old, &code), &moved[..old.len()]);
             }
         }
+    }
+
+    /// Long enough that equal parts are found before the suffixes of the rest are sorted.
+    #[test]
+    fn differences_make_a_long_file() {
+        let mut state = 1_u32;
+        let mut noise = |length: usize| {
+            let bytes = (0..length).map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            });
+            bytes.collect::<Vec<_>>()
+        };
+        let old = noise(3 << 20);
+        let (first, second) = old.split_at(1_000_001);
+        let mut new = [second, &noise(5000), first, &old[400_000..700_000], &[0; 9000]].concat();
+        new.iter_mut().step_by(30_011).for_each(|byte| *byte ^= 7);
+        let code = Difference::between(&old, &new);
+        assert!(apply(&old, &code) == new);
+        assert!(
+            code.extra.len() < 15_000 && code.steps.len() < 12,
+            "{} {}",
+            code.extra.len(),
+            code.steps.len()
+        );
     }
 
     /// What the method is for: code that moved, and addresses in it that differ by the same number.

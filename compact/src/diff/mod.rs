@@ -3,15 +3,17 @@
 //!
 //! * `tar`, `index`: which files there are in all layers, and where.
 //! * `plan`: which of a target's bytes are in its sources, and what may be an older version of the others.
-//! * `suffix`, `difference`, `code`, `jobs`: the shortest encoding of changed content, on several threads.
+//! * `suffix`, `anchors`, `older`, `difference`, `code`, `jobs`: the shortest encoding of changed content, on several threads.
 //! * `write`, `report`: the patch, and what it contains.
 
+mod anchors;
 mod code;
 mod difference;
 mod index;
 mod jobs;
 mod make;
 mod mode;
+mod older;
 mod plan;
 mod report;
 mod suffix;

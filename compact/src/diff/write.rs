@@ -281,6 +281,9 @@ fn compress_stream(
         encoder.set_pledged_src_size(Some(length))?;
         encoder.window_log(u32::from(compression.window_log))?;
         encoder.long_distance_matching(compression.has_long_distance)?;
+        for parameter in compression.parameters() {
+            encoder.set_parameter(*parameter)?;
+        }
         if compression.is_parallel {
             encoder.multithread(threads as u32)?;
         }
