@@ -47,6 +47,11 @@ impl Cache {
         self.0.join(if small { "corpus-small" } else { "corpus" })
     }
 
+    /// The corpus of images before and after updates.
+    pub fn corpus_of_updates(&self, small: bool) -> PathBuf {
+        self.0.join(if small { "corpus-updates-small" } else { "corpus-updates" })
+    }
+
     /// Everything of clusters for tests: programs, images, and the nodes' own folders.
     pub fn cluster(&self) -> PathBuf {
         self.0.join("cluster")

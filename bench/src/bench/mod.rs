@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask bench`: compares the cost of krs with the least possible work and with other programs, in one run.
 
+mod compact;
 mod double;
 mod fleet;
 mod floor;
@@ -88,13 +89,14 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     }
     // Two at once would measure each other.
     let _lock = cache.lock("bench.lock")?;
-    tools::install(cache, &[Need::Real, Need::Corpus, Need::Push])?;
+    tools::install(cache, &[Need::Real, Need::Corpus, Need::Push, Need::Diff])?;
     let krs = match &args.krs {
         Some(krs) => std::path::absolute(krs)?,
         None => build()?,
     };
     // Many images and sites are made, not taken from the corpus.
-    let without_corpus = args.only.iter().all(|name| matches!(name, Name::Fleet | Name::Scale | Name::Trips));
+    let without_corpus =
+        args.only.iter().all(|name| matches!(name, Name::Fleet | Name::Scale | Name::Trips | Name::Compact));
     let corpus = corpus::in_cache(cache, args.small || (without_corpus && !args.only.is_empty()))?;
     let bench = prepare(cache, args, krs, corpus)?;
     let (mut tables, mut results) = (Vec::new(), Vec::new());
@@ -105,7 +107,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
             continue;
         }
         // A failed measurement counts as a missed goal, and does not discard the other results.
-        let (more, judged) = one(&bench, *name, args.small).unwrap_or_else(|error| {
+        let (more, judged) = one(&bench, cache, *name, args.small).unwrap_or_else(|error| {
             let what = format!("{name:?}");
             (
                 Vec::new(),
@@ -160,11 +162,12 @@ fn prepare(cache: &Cache, args: &Args, krs: PathBuf, corpus: PathBuf) -> Result<
     Ok(Bench { work, corpus, inventory, krs, registry_program, source, peers, rounds, sources, names })
 }
 
-fn one(bench: &Bench, name: Name, small: bool) -> Result<(Vec<Table>, Vec<GoalResult>)> {
+fn one(bench: &Bench, cache: &Cache, name: Name, small: bool) -> Result<(Vec<Table>, Vec<GoalResult>)> {
     let title = name.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
     step(&format!("bench {title}"), || match name {
         Name::Kill => special::kill(bench).map(|(table, result)| (vec![table], vec![result])),
         Name::Delta => special::delta(bench).map(|(table, result)| (vec![table], vec![result])),
+        Name::Compact => compact::run(bench, cache, small),
         Name::Fleet => fleet::run(bench, small).map(|(table, results)| (vec![table], results)),
         Name::Scale => scale::run(bench, small),
         Name::Trips => trips::run(bench, small),

@@ -42,6 +42,7 @@ impl GoalResult {
             (None, Some(value), Goal::Seconds(_)) => format!("{value:.2} s"),
             (None, Some(value), Goal::Bytes(_)) => format!("{:.1} %", value * 100.0),
             (None, Some(value), Goal::Memory(_)) => format!("{:.0} MiB", value / 1_048_576.0),
+            (None, Some(value), Goal::Rate(_)) => format!("{value:.1} MB/s"),
             (None, Some(value), Goal::Requests(_)) => format!("{value:.0} requests"),
             (None, Some(_), Goal::Completes) => "completes".to_owned(),
             (None, None, _) => "not measured".to_owned(),

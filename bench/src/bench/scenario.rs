@@ -35,6 +35,8 @@ pub(crate) enum Name {
     Trips,
     /// Receipts of three hundred sites
     Fleet,
+    /// Updates with patches in place of layers
+    Compact,
 }
 
 /// Which images of the corpus.

@@ -48,6 +48,8 @@ pub(crate) enum Goal {
     Memory(u64),
     /// At most so many requests.
     Requests(u64),
+    /// At least so many megabytes a second.
+    Rate(f64),
 }
 
 impl Goal {
@@ -59,9 +61,10 @@ impl Goal {
             Self::Seconds(seconds) => format!("≤ {seconds} s"),
             Self::Completes => "completes".to_owned(),
             Self::Bytes(part) if part <= 0.0 => "0 bytes".to_owned(),
-            Self::Bytes(part) => format!("≤ {:.0} % of the bytes", part * 100.0),
+            Self::Bytes(part) => format!("≤ {} % of the bytes", shown(part * 100.0)),
             Self::Memory(bytes) => format!("≤ {} MiB", bytes >> 20),
             Self::Requests(requests) => format!("≤ {requests} requests"),
+            Self::Rate(least) => format!("≥ {least} MB/s"),
         }
     }
 
@@ -73,6 +76,7 @@ impl Goal {
             Self::Speed(least) => shown(1.0 / value) >= least,
             Self::Bytes(most) => value <= most,
             Self::Completes => true,
+            Self::Rate(least) => value >= least,
             #[expect(clippy::cast_precision_loss, reason = "of some megabytes, or some requests")]
             Self::Memory(most) | Self::Requests(most) => value <= most as f64,
         }

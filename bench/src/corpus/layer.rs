@@ -16,10 +16,14 @@ use super::recipe::{Content, Layer, Writer};
 use super::wheel::Wheel;
 use xtask::cache::Cache;
 use xtask::digest::{Digest, HashWriter};
-use xtask::run::Result;
+use xtask::run::{self, Result};
 
 /// The time of every file that a package gives none for: 2026-01-01.
 const MTIME: u64 = 1_767_225_600;
+/// How much later a build is that changes nothing but times: 30 days.
+const LATER: u64 = 30 * 24 * 3600;
+/// Twenty handlers, one of which changes.
+const PROGRAM: &str = include_str!("service.go.txt");
 /// Python, so that it is zlib itself and nothing that resembles it.
 const ZLIB: &str = "import gzip,shutil,sys; \
      f=gzip.GzipFile('','wb',6,sys.stdout.buffer,0); shutil.copyfileobj(sys.stdin.buffer,f,1<<20); f.close()";
@@ -60,7 +64,14 @@ pub(crate) fn build(cache: &Cache, packages: &Packages, out: &Layout, layer: &La
             .collect();
     }
     let built = compress(cache, out, layer.writer, |tar| match layer.content {
-        Content::Debs(debs) | Content::Dealt(debs, _) => add_debs(packages, layer, debs, tar),
+        Content::Debs(debs) | Content::Dealt(debs, _) | Content::OldDebs(debs) => {
+            add_debs(packages, layer, debs, 0, tar)
+        }
+        Content::LaterDebs(debs) => add_debs(packages, layer, debs, LATER, tar),
+        Content::Program(number) => {
+            let program = program(number)?;
+            append(tar, &header(0o755, program.len() as u64), Path::new("usr/bin/service"), &*program)
+        }
         Content::Wheels(wheels) => wheels.iter().try_for_each(|wheel| {
             let mut wheel = Wheel::open(packages.wheel(wheel)?)?;
             wheel.for_each_file(|path, mode, data| {
@@ -84,7 +95,20 @@ pub(crate) fn build(cache: &Cache, packages: &Packages, out: &Layout, layer: &La
 
 type Tar<'a> = Builder<HashWriter<&'a mut dyn Write>>;
 
-fn add_debs(packages: &Packages, layer: &Layer, debs: &[&str], tar: &mut Tar<'_>) -> Result<()> {
+/// Builds a program in Go: a server with the parts of the standard library that most have.
+fn program(number: u8) -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let source = PROGRAM.replace("NUMBER", &number.to_string());
+    std::fs::write(folder.path().join("main.go"), source)?;
+    std::fs::write(folder.path().join("go.mod"), "module example.com/service\n\ngo 1.21\n")?;
+    let mut go = Command::new("go");
+    go.args(["build", "-trimpath", "-buildvcs=false", "-o", "service", "."]).current_dir(folder.path());
+    run::run(go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=mod").env("GOWORK", "off"))?;
+    Ok(std::fs::read(folder.path().join("service"))?)
+}
+
+/// The files of packages, each `later` seconds after the time that its package states.
+fn add_debs(packages: &Packages, layer: &Layer, debs: &[&str], later: u64, tar: &mut Tar<'_>) -> Result<()> {
     let mut paths = BTreeSet::new();
     for name in debs {
         for_each_entry(&packages.deb(name, layer)?.file, |entry| {
@@ -93,7 +117,8 @@ fn add_debs(packages: &Packages, layer: &Layer, debs: &[&str], tar: &mut Tar<'_>
             if path.as_os_str().is_empty() || !paths.insert(path.clone()) {
                 return Ok(());
             }
-            let header = entry.header().clone();
+            let mut header = entry.header().clone();
+            header.set_mtime(header.mtime().unwrap_or(MTIME) + later);
             if let Some(target) = entry.link_name()? {
                 let target =
                     if header.entry_type() == EntryType::Link { plain(&target) } else { target.into_owned() };

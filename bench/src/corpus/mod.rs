@@ -9,6 +9,7 @@ mod layout;
 mod packages;
 mod push;
 mod recipe;
+mod updates;
 mod wheel;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use self::layout::Layout;
 use self::packages::Packages;
 pub(crate) use self::push::push as push_to;
 use self::recipe::{FULL, Recipe, SMALL};
+use self::updates::{SMALL_UPDATES, UPDATES};
 use xtask::cache::Cache;
 use xtask::run::{Result, step};
 use xtask::tools::{self, Need};
@@ -39,6 +41,9 @@ pub(crate) struct Args {
     /// Build the small variant: one image of each kind, about 20 MB, in seconds
     #[arg(long)]
     small: bool,
+    /// Build images before and after updates instead: a patch day, a patch release, a rebuilt program, other times only
+    #[arg(long)]
+    updates: bool,
     /// Directory to write to [default: the cache]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -65,7 +70,12 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         }
         None => {
             tools::install(cache, &[Need::Corpus])?;
-            make(cache, recipe(args.small), args.out.as_deref().unwrap_or(&cache.corpus(args.small)))
+            let (recipe, folder) = if args.updates {
+                (updates(args.small), cache.corpus_of_updates(args.small))
+            } else {
+                (recipe(args.small), cache.corpus(args.small))
+            };
+            make(cache, recipe, args.out.as_deref().unwrap_or(&folder))
         }
     }
 }
@@ -78,6 +88,19 @@ pub(crate) fn in_cache(cache: &Cache, small: bool) -> Result<PathBuf> {
         make(cache, recipe(small), &folder)?;
     }
     Ok(folder)
+}
+
+/// The same for the images before and after updates.
+pub(crate) fn updates_in_cache(cache: &Cache, small: bool) -> Result<PathBuf> {
+    let folder = cache.corpus_of_updates(small);
+    if !folder.join("corpus.json").exists() {
+        make(cache, updates(small), &folder)?;
+    }
+    Ok(folder)
+}
+
+const fn updates(small: bool) -> &'static Recipe {
+    if small { &SMALL_UPDATES } else { &UPDATES }
 }
 
 const fn recipe(small: bool) -> &'static Recipe {

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::recipe::{Content, Layer, Recipe};
 use xtask::cache::Cache;
 use xtask::run::{self, Result, step};
-use xtask::tools::debian::{self, Deb};
+use xtask::tools::debian::{self, Deb, OLDEST};
 
 /// The wheels are for this Python on any Linux of these years.
 const PIP: &[&str] = &[
@@ -39,13 +39,16 @@ impl Packages {
         let (mut names, mut wanted) = (BTreeSet::new(), BTreeSet::new());
         for layer in recipe.layers {
             match layer.content {
-                Content::Debs(debs) | Content::Dealt(debs, _) => {
+                Content::Debs(debs)
+                | Content::Dealt(debs, _)
+                | Content::OldDebs(debs)
+                | Content::LaterDebs(debs) => {
                     names.extend(debs.iter().map(|name| deb_name(name, layer)));
                 }
                 Content::Wheels(wheels) | Content::Wheelhouse(wheels) => {
                     wanted.extend(wheels.iter().copied());
                 }
-                Content::Text(..) => {}
+                Content::Text(..) | Content::Program(_) => {}
             }
         }
         let debs = debian::download(cache, &names.into_iter().collect::<Vec<_>>())?;
@@ -67,7 +70,8 @@ impl Packages {
 }
 
 fn deb_name(name: &str, layer: &Layer) -> String {
-    format!("{name}:{}", layer.arch)
+    let version = if matches!(layer.content, Content::OldDebs(_)) { OLDEST } else { "" };
+    format!("{name}:{}{version}", layer.arch)
 }
 
 fn fetch_wheels(cache: &Cache, wanted: &BTreeSet<&'static str>) -> Result<BTreeMap<&'static str, PathBuf>> {

@@ -6,6 +6,12 @@
 pub(crate) enum Content {
     /// The files of Debian packages.
     Debs(&'static [&'static str]),
+    /// The files of Debian packages in the oldest version that the archive has: before their security updates.
+    OldDebs(&'static [&'static str]),
+    /// The files of Debian packages, each with a later time: as a build that is not reproducible writes them.
+    LaterDebs(&'static [&'static str]),
+    /// A program in Go with this number in it.
+    Program(u8),
     /// The files of wheels, as an installer puts them: `NAME==VERSION`.
     Wheels(&'static [&'static str]),
     /// Wheels as they are, so that nothing is left to compress.
@@ -85,11 +91,11 @@ use Format::{Docker, Oci};
 use Kind::{Attested, Chart, Index, Sbom};
 use Writer::{Go, Pgzip, Plain, Zlib, Zstd};
 
-const fn layer(id: &'static str, arch: &'static str, writer: Writer, content: Content) -> Layer {
+pub(crate) const fn layer(id: &'static str, arch: &'static str, writer: Writer, content: Content) -> Layer {
     Layer { id, arch, writer, content }
 }
 
-const fn image(
+pub(crate) const fn image(
     name: &'static str,
     tag: &'static str,
     format: Format,
@@ -304,6 +310,7 @@ pub(crate) const SMALL: Recipe = Recipe {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::updates::{SMALL_UPDATES, UPDATES};
     use super::*;
 
     fn layers_of(kind: Kind) -> Vec<&'static str> {
@@ -316,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_recipe_uses_every_layer_it_makes_and_no_other() {
-        for recipe in [FULL, SMALL] {
+        for recipe in [FULL, SMALL, UPDATES, SMALL_UPDATES] {
             let made: BTreeSet<&str> = recipe.layers.iter().map(|layer| layer.id).collect();
             let used: BTreeSet<&str> = recipe.images.iter().flat_map(|image| layers_of(image.kind)).collect();
             assert_eq!(made, used);

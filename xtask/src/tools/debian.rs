@@ -81,7 +81,10 @@ pub fn unpack(cache: &Cache, wanted: &[(&str, &str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// Downloads packages that are not in the cache yet; a name may end in `:ARCHITECTURE`.
+/// The end of a name for the oldest version that the archive has, which is before its security updates.
+pub const OLDEST: &str = "=oldest";
+
+/// Downloads packages that are not in the cache yet; a name may end in `:ARCHITECTURE`, and then in [`OLDEST`].
 pub fn download(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
     if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
         return Err("apt-get and dpkg-deb are missing: this needs a Debian system".into());
@@ -119,10 +122,22 @@ fn fetch(cache: &Cache, debs: &BTreeMap<String, Deb>) -> Result<()> {
 }
 
 fn describe(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
+    let (oldest, newest): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| name.ends_with(OLDEST));
+    let mut debs = describe_some(cache, &newest, "--no-all-versions")?;
+    debs.extend(describe_some(cache, &oldest, "--all-versions")?);
+    Ok(debs)
+}
+
+/// Of several versions of a package the last counts: apt-cache begins with the newest.
+fn describe_some(cache: &Cache, names: &[String], versions: &str) -> Result<BTreeMap<String, Deb>> {
     let mut debs = BTreeMap::new();
+    if names.is_empty() {
+        return Ok(debs);
+    }
     let own = own_architecture()?;
     let mut command = apt(cache, "apt-cache", &architectures()?);
-    let text = run::output(command.args(["show", "--no-all-versions"]).args(names))?;
+    let packages = names.iter().map(|name| name.strip_suffix(OLDEST).unwrap_or(name));
+    let text = run::output(command.args(["show", versions]).args(packages))?;
     for paragraph in text.split("\n\n") {
         let field = |name: &str| {
             paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned)
@@ -134,7 +149,8 @@ fn describe(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
         };
         let file = format!("{package}_{}_{architecture}.deb", version.replace(':', "%3a"));
         for name in names {
-            let (wanted, of) = name.split_once(':').unwrap_or((name, &own));
+            let wanted = name.strip_suffix(OLDEST).unwrap_or(name);
+            let (wanted, of) = wanted.split_once(':').unwrap_or((wanted, &own));
             if wanted == package && (architecture == of || architecture == "all") {
                 let request = match architecture.as_str() {
                     "all" => format!("{package}={version}"),
@@ -142,7 +158,7 @@ fn describe(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
                 };
                 let (version, file) = (version.clone(), cache.packages().join(&file));
                 let deb = Deb { version, file, request, size: size.parse()? };
-                debs.entry(name.clone()).or_insert(deb);
+                debs.insert(name.clone(), deb);
             }
         }
     }

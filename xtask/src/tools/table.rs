@@ -16,6 +16,8 @@ pub enum Need {
     Corpus,
     /// Pushing it.
     Push,
+    /// Other programs that make differences of files, for the benchmark.
+    Diff,
     /// A cluster, and the images that run in it.
     Cluster,
     /// Building for the platforms of a release.
@@ -109,7 +111,7 @@ const fn tool(program: &'static str, source: Source, needs: &'static [Need]) -> 
     Tool { program, source, needs }
 }
 
-use Need::{Chart, Cluster, Corpus, Deny, Full, Push, Real, Release};
+use Need::{Chart, Cluster, Corpus, Deny, Diff, Full, Push, Real, Release};
 use Source::{Crate, Debian, Go, GoHere, Python, Unpacked};
 
 /// Gitea, without its front end. From 1.27 on the module has another path.
@@ -147,6 +149,9 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool("skopeo", Debian("skopeo"), &[Real]),
     tool("gzip", Debian("gzip"), &[Real]),
     tool("pigz", Debian("pigz"), &[Real]),
+    tool("bsdiff", Debian("bsdiff"), &[Diff]),
+    tool("xdelta3", Debian("xdelta3"), &[Diff]),
+    tool("zstd", Debian("zstd"), &[Diff]),
     tool("python3", Debian("python3"), &[Real, Corpus, Release]),
     tool("runc", Debian("runc"), &[Cluster]),
     tool("nft", Debian("nftables"), &[Cluster]),
