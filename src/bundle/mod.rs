@@ -31,6 +31,7 @@ pub use read::open::{Bundle, Policy};
 pub use read::reader::begins_as_bundle;
 pub use read::volume_check::{VolumeState, check_volumes};
 pub use write::copy::{CopyOptions, CopyReport};
+pub use write::lock::ArchiveLock;
 pub use write::signing::{SignedBundle, sign, sign_list, trusted_comment};
 pub use write::write_files::{Space, space};
 pub use write::writer::Writer;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Connects sets, registries and bundles: resolves images, plans bundles, and transfers blobs.
 //!
-//! `plain`, `receipt` ← `catalog` ← `fleet`, `source` ← `fetch` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare`, `pin`, `rebuild` ← `compact`, `pull`, `push`, `serve`.
+//! `plain`, `file_sink`, `receipt` ← `catalog` ← `fleet`, `source` ← `fetch` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare`, `pin`, `rebuild` ← `compact`, `pull`, `push`, `serve`.
 
 pub mod catalog;
 pub mod compact;
 pub mod compare;
 pub mod fetch;
+mod file_sink;
 pub mod fleet;
 pub mod pin;
 mod plain;

@@ -5,6 +5,7 @@ use krs_core::bundle::StreamName;
 use krs_core::local::Location;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::RegistryHost;
+use krs_core::sync::compact::Mode;
 use krs_core::sync::resolve::Referrers;
 
 use super::{PassphraseFile, RegistryArgs, SiteKeyFiles, flag, format_version, size};
@@ -50,11 +51,12 @@ pub(crate) struct BundleArgs {
     pub(crate) reuse: Vec<Utf8PathBuf>,
     /// Put patches in place of layers: only what differs from the layers that the site has (--against) travels, and what
     /// several layers share travels once. Sites restore every layer bit for bit, in scratch space. `fast` takes seconds,
-    /// `small` looks for the smaller of two patches for each file, `max` has a longer window for first bundles
+    /// `small` looks for the smaller of two patches for each file, `max` has a longer window for first bundles,
+    /// and `off` makes none, whatever KRS_COMPACT says
     #[arg(
         long,
         value_enum,
-        value_name = "fast|small|max",
+        value_name = "fast|small|max|off",
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "small",
@@ -62,7 +64,7 @@ pub(crate) struct BundleArgs {
         env = "KRS_COMPACT",
         help_heading = "Bundle"
     )]
-    pub(crate) compact: Option<CompactMode>,
+    compact: Option<CompactMode>,
     /// Remember in this folder how layers are compressed, so that the next bundle with --compact looks only at new
     /// layers [default: krs-recipes beside the archive]
     #[arg(long, value_name = "DIR", env = "KRS_RECIPES", help_heading = "Bundle")]
@@ -101,10 +103,24 @@ pub(crate) struct BundleArgs {
 
 /// How much time patches may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CompactMode {
+enum CompactMode {
     Fast,
     Small,
     Max,
+    #[value(alias = "none", alias = "false")]
+    Off,
+}
+
+impl BundleArgs {
+    /// How patches are made; `None`: no layer travels as a patch.
+    pub(crate) fn patches(&self) -> Option<Mode> {
+        match self.compact? {
+            CompactMode::Fast => Some(Mode::Fast),
+            CompactMode::Small => Some(Mode::Small),
+            CompactMode::Max => Some(Mode::Max),
+            CompactMode::Off => None,
+        }
+    }
 }
 
 /// Show what `krs bundle` would write: images, sizes, what is shared, what the site has

@@ -20,7 +20,7 @@ mod size;
 mod value;
 mod variables;
 
-pub(crate) use bundle::{BundleArgs, CompactMode, PlanArgs, PlanOnlyArgs};
+pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs};
 pub(crate) use catalog::{CatalogAddArgs, CatalogArgs, CatalogCommand, CatalogShowArgs};
 pub(crate) use collect::CollectArgs;
 pub(crate) use copy::CopyArgs;

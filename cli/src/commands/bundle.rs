@@ -16,7 +16,7 @@ use super::bundle_run::Run;
 use super::runtime::runtime;
 use super::settings::effective;
 use super::{catalog, files, keys, output, policy, signals};
-use crate::args::{BundleArgs, CompactMode, PlanArgs, PlanOnlyArgs};
+use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::report::{BundleReport, Done, Facts, Forecast, SignatureFacts, count};
@@ -76,10 +76,15 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
             Failure::usage("the bundle would not be signed, and --require-signature is set").help(NO_KEY)
         );
     }
-    if args.compact.is_some() && args.plan.format_version.is_some_and(|highest| highest < PATCHES_SINCE) {
+    if args.patches().is_some() && args.plan.format_version.is_some_and(|highest| highest < PATCHES_SINCE) {
         let message =
             format!("--compact needs format version {PATCHES_SINCE}, and --format-version allows less");
         return Err(Failure::usage(message).help("leave out one of the two"));
+    }
+    let recipes = args.recipes.as_ref().filter(|_| args.patches().is_some());
+    if let Some(folder) = recipes.filter(|folder| folder.exists() && !folder.is_dir()) {
+        return Err(Failure::usage(format!("--recipes {folder} is not a folder"))
+            .help("name a folder; it is made where it is absent"));
     }
     let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
         let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;
@@ -96,10 +101,11 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         volume_size: args.plan.volume_size,
         reuse: files::reusable(&args.reuse)?,
         foreign_hosts: args.foreign_layer_host.clone(),
+        lock: None,
     };
     let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;
     is_as_required(args, settings, &run.loaded)?;
-    let compact = args.compact.map(|mode| compact_options(mode, args, file, &options, &run));
+    let compact = args.patches().map(|mode| compact_options(mode, args, file, &options, &run));
     run.know(&options.reuse, Some(file));
     let began = Instant::now();
     let runtime = runtime()?;
@@ -162,7 +168,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
 
 /// How patches are made: beside the archive, where there is space for it.
 fn compact_options(
-    mode: CompactMode,
+    mode: Mode,
     args: &BundleArgs,
     file: &Utf8Path,
     options: &PullOptions,
@@ -170,11 +176,7 @@ fn compact_options(
 ) -> CompactOptions {
     let beside = file.parent().unwrap_or(Utf8Path::new("")).join("krs-recipes");
     CompactOptions {
-        mode: match mode {
-            CompactMode::Fast => Mode::Fast,
-            CompactMode::Small => Mode::Small,
-            CompactMode::Max => Mode::Max,
-        },
+        mode,
         folder: format!("{file}.compact").into(),
         recipes: Some(RecipeCache::new(args.recipes.clone().unwrap_or(beside))),
         jobs: options.jobs,

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use krs_core::bundle::sign::{SecretKey, Signatures};
-use krs_core::bundle::{Bundle, trusted_comment};
+use krs_core::bundle::{ArchiveLock, Bundle, trusted_comment};
 use krs_core::format::PATCHES_SINCE;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
@@ -217,6 +217,8 @@ impl Run {
     ) -> Result<(Resolved, Plan, PullReport), Failure> {
         let (mut resolved, mut plan) = self.plan().await?;
         sequence::refuse(&plan, &self.earlier)?;
+        // Before anything is written for the archive: what it is made of is prepared beside it.
+        let options = PullOptions { lock: Some(ArchiveLock::take(file)?), ..options.clone() };
         loop {
             if let Some(compact) = compact {
                 plan = self.compact(plan, &resolved, compact).await?;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
 use camino::Utf8Path;
-use krs_core::sync::rebuild::{Bundles, RebuiltLayers, Scratch};
+use krs_core::bundle::Bundle;
+use krs_core::oci::digest::Digest;
+use krs_core::sync::rebuild::{Bundles, Chain, RebuildError, RebuiltLayers, Scratch};
 use krs_core::sync::serve::{ServeOptions, Server, Tls};
 use serde::Serialize;
 
@@ -37,10 +40,8 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
     let scratch = args.scratch.clone().map_or_else(Scratch::default, |folder| Scratch::new(folder, None));
     let rebuilt = Arc::new(RebuiltLayers::new(scratch));
     runtime()?.block_on(async {
-        let patches = &bundle.manifest().patches;
-        let made = patches.iter().flat_map(|patch| &patch.layers).map(|layer| layer.digest).collect();
-        let sources = Bundles([vec![Arc::clone(&bundle)], bases.clone()].concat());
-        rebuilt.make(patches, &made, &sources, &progress).await?;
+        let all = [vec![Arc::clone(&bundle)], bases.clone()].concat();
+        rebuilt.make_chain(&chain(&bundle, &all)?, &Bundles(all), &progress).await?;
         let options = ServeOptions { address: args.listen, tls };
         let server = Server::bind(Arc::clone(&bundle), images, (rebuilt, bases), &options).await?;
         let address = server.address().to_string();
@@ -58,6 +59,25 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
         server.run(stopped).await;
         Ok(())
     })
+}
+
+/// How the patches of all bundles make what the first one does not have as it is.
+///
+/// # Errors
+/// Nothing at hand has a layer that its patches read. One that it leaves to the site may be missing.
+fn chain(bundle: &Bundle, all: &[Arc<Bundle>]) -> Result<Chain, RebuildError> {
+    let is_stored = |layer: &Digest| all.iter().any(|bundle| bundle.blob(layer).is_some());
+    let own = bundle.manifest().patches.iter().flat_map(|patch| &patch.layers).map(|layer| layer.digest);
+    let own = own.collect::<BTreeSet<_>>();
+    let left_out = bundle.manifest().base.iter().flat_map(|base| &base.layers).map(|layer| layer.digest);
+    let wanted = own.iter().copied().chain(left_out.filter(|layer| !is_stored(layer))).collect();
+    let patches = all.iter().flat_map(|bundle| &bundle.manifest().patches).collect::<Vec<_>>();
+    let chain = Chain::new(&patches, &wanted, is_stored);
+    let missing = chain.missing.iter().find(|(layer, _)| own.contains(*layer));
+    match missing.and_then(|(_, leaves)| leaves.first()) {
+        Some(digest) => Err(RebuildError::Missing { digest: *digest }),
+        None => Ok(chain),
+    }
 }
 
 fn text(report: &Report) -> String {

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use disk::{Disk, Files};
 use harness::{Site, app};
-use krs_testing::registry::{Matcher, Registry};
+use krs_testing::image::{Image, ImageBuilder, gzip_of_buildkit, random_bytes, tar_of};
+use krs_testing::registry::{Matcher, Registry, What};
 
 const NAME: &str = "a.krs.tar";
 /// A hint for the next run, which takes it away.
@@ -279,6 +280,103 @@ fn t255_a_drive_that_is_pulled_out_in_the_middle_is_reported_to_be_gone() {
     // The bundle is open, and its layers are to be sent.
     cut_off(&site.edge, "POST", "/blobs/uploads/", &["push", path.as_str(), &edge]);
     site.push(path.as_str(), &[]).ok();
+}
+
+/// A version of an application in one layer, as BuildKit compresses it: a program that changes in a few bytes.
+fn version(number: u8) -> Image {
+    let mut program = random_bytes(600_000, 1);
+    for place in (1000..600_000).step_by(60_000) {
+        program[place] = number;
+    }
+    let layer = gzip_of_buildkit(&tar_of(&[("usr/bin/app", &program)]));
+    ImageBuilder::new("app").layer_type("application/vnd.oci.image.layer.v1.tar+gzip").layer(layer).build()
+}
+
+/// The edge has the first version, and `file` has the second one as a patch.
+fn with_compact_bundle(file: &str) -> Site {
+    let mut site = Site::new();
+    site.add(&version(1), "team/app", "1.0");
+    site.commit();
+    site.bundle("v1.krs.tar", &["--sequence", "1"]).ok();
+    site.push("v1.krs.tar", &[]).ok();
+    site.add(&version(2), "team/app", "2.0");
+    // In the patch too, so that not all of it is read ahead with the manifest.
+    site.add(&ImageBuilder::new("large").layer_random(3 << 20, 4).build(), "team/large", "1.0");
+    site.commit();
+    let made = site.bundle(
+        file,
+        &[
+            "--sequence",
+            "2",
+            "--against",
+            "v1.krs.tar",
+            "--compact",
+            "--recipes",
+            "recipes",
+            "--format",
+            "json",
+        ],
+    );
+    assert_eq!(made.ok().json()["patched"]["layers"], 2);
+    site
+}
+
+/// Requests that change something.
+fn writes(registry: &Registry) -> usize {
+    let requests = registry.requests();
+    requests.iter().filter(|request| request.method != "GET" && request.method != "HEAD").count()
+}
+
+#[test]
+fn t70_full_scratch_space_is_reported_before_anything_is_pushed() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = with_compact_bundle("v2.krs.tar");
+    let scratch = disk.path("");
+    let push = || site.push("v2.krs.tar", &["--scratch", scratch.as_str()]);
+    site.edge.clear_requests();
+    // Where the file system says so, and where it does not: the base fits, what is made of it does not.
+    disk.set_room(Some(700_000), false);
+    push().failed(
+        9,
+        &["bytes of scratch space", "help: free some space, or choose another folder with --scratch"],
+    );
+    disk.lie_about_room(true);
+    push().failed(9, &["cannot use the scratch space", "help: free some space"]);
+    disk.lie_about_room(false);
+    assert_eq!(writes(&site.edge), 0, "{:?}", site.edge.requests());
+    assert_eq!(disk.names(), Vec::<String>::new());
+    disk.set_room(None, false);
+    push().ok();
+    site.arrived("team/app", "2.0");
+    assert_eq!(disk.names(), Vec::<String>::new());
+}
+
+#[test]
+fn t255_a_drive_that_is_pulled_out_while_layers_are_made_is_reported_to_be_gone() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = with_compact_bundle("v2.krs.tar");
+    let path = disk.path(NAME);
+    std::fs::copy(site.desk.path("v2.krs.tar"), &path).unwrap();
+    let (base, _) = version(1).blobs.pop().unwrap();
+    site.edge.clear_requests();
+    site.edge.fail(Matcher::blobs().path(base.hex()), What::Stall(300_000, Duration::from_secs(2)));
+    let host = site.edge.host().to_string();
+    let krs = site.desk.command(&["push", path.as_str(), &host]).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !site.edge.requests().iter().any(|r| r.method == "GET" && r.path.contains(&*base.hex())) {
+        assert!(Instant::now() < deadline, "the base was not read");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    disk.pull_out(true);
+    let output = krs.wait_with_output().unwrap();
+    disk.pull_out(false);
+    let outcome = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{outcome}");
+    assert!(outcome.contains("help: the drive was removed or is failing"), "{outcome}");
+    assert_eq!(writes(&site.edge), 0, "{:?}", site.edge.requests());
+    site.edge.clear_faults();
+    site.push(path.as_str(), &[]).ok();
+    site.arrived("team/app", "2.0");
 }
 
 #[test]

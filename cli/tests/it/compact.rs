@@ -3,25 +3,15 @@
 
 use std::io::{BufRead as _, BufReader};
 
-use krs_compact::encoder::go::Level;
-use krs_compact::encoder::{Encoder as _, Family, Gzip};
 use krs_core::oci::digest::Digest;
-use krs_testing::image::{Image, ImageBuilder, archive_of, oci_layout, random_bytes, ref_name, tar_of};
+use krs_testing::image::{
+    Image, ImageBuilder, archive_of, gzip_of_buildkit, oci_layout, random_bytes, ref_name, tar_of,
+};
 use krs_testing::registry::{Matcher, Options, Registry, What};
 
 use crate::harness::Site;
 
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-
-/// A layer as BuildKit writes it.
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    let family = Family::Go(Level::new(6).unwrap());
-    let mut layer = Vec::new();
-    let mut encoder = Gzip::new(&family.header(), family.encoder(), &mut layer);
-    encoder.write(plain, &mut layer);
-    encoder.finish(&mut layer);
-    layer
-}
 
 /// The files of an application: one that changes in a few bytes from version to version, and others that stay.
 fn files(number: u8) -> Vec<(String, Vec<u8>)> {
@@ -37,15 +27,15 @@ fn files(number: u8) -> Vec<(String, Vec<u8>)> {
 
 fn layer(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let files = files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect::<Vec<_>>();
-    gzip(&tar_of(&files))
+    gzip_of_buildkit(&tar_of(&files))
 }
 
-fn image(name: &str, number: u8) -> Image {
+pub fn image(name: &str, number: u8) -> Image {
     ImageBuilder::new(name).layer_type(GZIP).layer(layer(&files(number))).build()
 }
 
 /// A checkout with one image in its first version, which the edge has.
-fn first_version() -> (Site, Registry) {
+pub fn first_version() -> (Site, Registry) {
     let mut site = Site::new();
     site.add(&image("app", 1), "team/app", "1.0");
     site.commit();
@@ -55,16 +45,16 @@ fn first_version() -> (Site, Registry) {
     (site, edge)
 }
 
-fn update(site: &mut Site, number: u8) {
+pub fn update(site: &mut Site, number: u8) {
     site.add(&image("app", number), "team/app", &format!("{number}.0"));
     site.commit();
 }
 
-fn size(site: &Site, file: &str) -> u64 {
+pub fn size(site: &Site, file: &str) -> u64 {
     site.desk.path(file).metadata().unwrap().len()
 }
 
-fn layer_digest(number: u8) -> Digest {
+pub fn layer_digest(number: u8) -> Digest {
     Digest::of(&layer(&files(number)))
 }
 
@@ -279,7 +269,12 @@ fn layers_of_patches_are_served_where_an_earlier_bundle_has_their_base() {
     let serve = ["serve", "v2.krs.tar", "--listen", "127.0.0.1:0", "--format", "json"];
     let base = layer_digest(1).to_string();
     site.desk.krs(&serve).failed(6, &[&base, "--base"]);
-    let mut command = site.desk.command(&[&serve[..], &["--base", "v1.krs.tar"]].concat());
+    serves_all_images(&site, &[&serve[..], &["--base", "v1.krs.tar"]].concat());
+}
+
+/// Serves a bundle, and makes one of all images that are served.
+pub fn serves_all_images(site: &Site, serve: &[&str]) {
+    let mut command = site.desk.command(serve);
     let mut child = command.spawn().unwrap();
     let mut json = String::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {

@@ -7,6 +7,9 @@ mod advice;
 mod catalog;
 mod collect;
 mod compact;
+#[cfg(unix)]
+mod compact_faults;
+mod compact_rounds;
 mod copy;
 #[cfg(unix)]
 mod daemon;

@@ -5,10 +5,8 @@
 use std::time::Duration;
 
 use camino::Utf8Path;
-use krs_compact::encoder::go::Level;
-use krs_compact::encoder::{Encoder as _, Family, Gzip};
 use krs_core::oci::digest::Digest;
-use krs_testing::image::{Image, ImageBuilder, random_bytes, signature, tar_of};
+use krs_testing::image::{Image, ImageBuilder, gzip_of_buildkit, random_bytes, signature, tar_of};
 use krs_testing::registry::Registry;
 use serde_json::{Value, json};
 
@@ -36,12 +34,7 @@ fn content(number: u8) -> Vec<u8> {
 
 /// As BuildKit compresses it.
 fn layer(number: u8) -> Vec<u8> {
-    let family = Family::Go(Level::new(6).unwrap());
-    let (plain, mut layer) = (content(number), Vec::new());
-    let mut encoder = Gzip::new(&family.header(), family.encoder(), &mut layer);
-    encoder.write(&plain, &mut layer);
-    encoder.finish(&mut layer);
-    layer
+    gzip_of_buildkit(&content(number))
 }
 
 /// A version of an application: programs that a Pod can run, and a layer that changes.

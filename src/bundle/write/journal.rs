@@ -88,6 +88,18 @@ impl Journal {
         Ok(file::is_named(&file, path)?.then(|| Self { file: Mutex::new(file) }))
     }
 
+    /// Whether it records nothing that a next run could use.
+    pub(in crate::bundle) fn is_empty(&self) -> bool {
+        self.read().is_none_or(|state| state.blobs.is_empty())
+    }
+
+    /// Removes its file, which is at `path` unless that was removed already and is another run's by now.
+    pub(in crate::bundle) fn remove(&self, path: &Utf8Path) {
+        if file::is_named(&self.file.lock(), path).unwrap_or(false) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// Its content; `None` if it cannot be read.
     pub(in crate::bundle) fn read(&self) -> Option<JournalState> {
         let mut file = self.file.lock();

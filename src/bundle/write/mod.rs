@@ -4,6 +4,7 @@
 pub(super) mod copy;
 mod journal;
 mod list;
+pub(super) mod lock;
 mod resume;
 pub(super) mod signing;
 pub(super) mod write_files;

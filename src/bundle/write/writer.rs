@@ -6,12 +6,14 @@ mod transfer;
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::journal::{Journal, JournalState};
+use super::journal::JournalState;
 use super::list::{folder, write_list};
+use super::lock::{ArchiveLock, journal_path};
 use super::resume::{PartialArchive, SET_ASIDE};
 use super::write_files::{self, Output, PART};
 use crate::bundle::disk::file;
@@ -36,15 +38,11 @@ pub struct Writer {
     manifest: BundleManifest,
     layout: Layout,
     volume_size: Option<u64>,
-    journal: Journal,
+    lock: Arc<ArchiveLock>,
     resume_offsets: HashMap<Digest, u64>,
     reserved: bool,
     /// Whether the headers and the padding of the blobs, and the end of the archive, are written.
     is_framed: AtomicBool,
-}
-
-fn journal_path(path: &Utf8Path) -> Utf8PathBuf {
-    format!("{path}.journal").into()
 }
 
 impl Writer {
@@ -77,6 +75,20 @@ impl Writer {
         signatures: &Signatures,
         volume_size: Option<u64>,
     ) -> Result<Self, BundleError> {
+        Self::create_locked(path, None, manifest, (sets, signatures), volume_size)
+    }
+
+    /// The same where the archive may have been locked before.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_locked(
+        path: &Utf8Path,
+        lock: Option<Arc<ArchiveLock>>,
+        manifest: &BundleManifest,
+        (sets, signatures): (&[&[u8]], &Signatures),
+        volume_size: Option<u64>,
+    ) -> Result<Self, BundleError> {
         let unacceptable = |source| BundleError::Manifest { path: path.to_owned(), source };
         let encoded = manifest.encode().map_err(unacceptable)?;
         let layout = Layout::new(manifest, &encoded).map_err(unacceptable)?;
@@ -87,9 +99,9 @@ impl Writer {
             let path = path.to_owned();
             move |source| BundleError::Write { path: path.clone(), source }
         };
-        let busy = || BundleError::Busy { path: path.to_owned() };
-        let journal = Journal::take(&journal_at).map_err(cannot(&journal_at))?.ok_or_else(busy)?;
-        let (same, other) = PartialArchive::find(path, &journal, &layout, manifest, volume_size);
+        let lock = lock.filter(|lock| lock.is_of(path)).map_or_else(|| ArchiveLock::take(path), Ok)?;
+        let journal = &lock.journal;
+        let (same, other) = PartialArchive::find(path, journal, &layout, manifest, volume_size);
         // The journal of a resumed archive is never emptied: its entries must survive a failure here.
         let resume_offsets = match same {
             Some(state) => state.blobs,
@@ -109,7 +121,7 @@ impl Writer {
             manifest,
             layout,
             volume_size,
-            journal,
+            lock,
             resume_offsets,
             reserved,
             is_framed,
@@ -212,7 +224,7 @@ impl Writer {
                 partial.output.punch(from + done, read as u64);
                 done += read as u64;
             }
-            self.journal.record(&blob.digest, done);
+            self.lock.journal.record(&blob.digest, done);
             adopted.insert(blob.digest, done);
         }
         Ok(adopted)
@@ -225,7 +237,7 @@ impl Writer {
 
     /// Records in the journal that the first `bytes` of a blob are written. 0 discards the blob.
     pub fn record(&self, digest: &Digest, bytes: u64) {
-        self.journal.record(digest, bytes);
+        self.lock.journal.record(digest, bytes);
     }
 
     /// Whether blobs may be written in any order at no cost. A file system that cannot reserve space (FAT, exFAT) first fills
@@ -270,10 +282,10 @@ impl Writer {
     /// [`Self::finish`] fail too.
     pub fn sync_behind(&self) {
         match self.output.sync_behind() {
-            Ok(()) => self.journal.sync(),
+            Ok(()) => self.lock.journal.sync(),
             Err(error) => {
                 tracing::debug!(%error, "what was written did not reach the disk");
-                self.journal.forget();
+                self.lock.journal.forget();
             }
         }
     }
@@ -282,7 +294,7 @@ impl Writer {
     pub(in crate::bundle) fn sync(&self) -> Result<(), BundleError> {
         self.write_frames()?;
         self.output.sync().map_err(|error| {
-            self.journal.forget();
+            self.lock.journal.forget();
             self.abandon();
             self.error(error)
         })
@@ -316,7 +328,7 @@ impl Writer {
             }
         }
         file::sync_folder(folder(&self.path)).map_err(|e| self.error(e))?;
-        let _ = std::fs::remove_file(journal_path(&self.path));
+        self.lock.journal.remove(&journal_path(&self.path));
         Ok(self.names.clone())
     }
 
@@ -344,9 +356,9 @@ impl Writer {
 
     /// Keeps the files for the next run if they hold fetched content, and removes them otherwise.
     pub fn abandon(&self) {
-        if self.journal.read().is_none_or(|state| state.blobs.is_empty()) {
+        // The journal is removed with the lock.
+        if self.lock.journal.is_empty() {
             self.output.remove();
-            let _ = std::fs::remove_file(journal_path(&self.path));
         }
     }
 

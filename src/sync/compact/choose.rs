@@ -37,8 +37,7 @@ pub(super) struct Group {
 /// Chooses layers of images that are not foreign, and as their bases the layers that the sites have in the repositories of these
 /// images: what did not change costs nothing. For an image of which the sites have nothing it is all layers of its sets. A patch is
 /// read with the credentials of one set, so layers share one only if the same sets list them.
-pub(super) fn choose(plan: &Plan, resolved: &Resolved, sets: &[&CheckedSet], base: &Base) -> Vec<Group> {
-    let edge = EdgeNames::new(resolved, sets);
+pub(super) fn choose(plan: &Plan, resolved: &Resolved, edge: &EdgeNames, base: &Base) -> Vec<Group> {
     let layers = resolved.images.iter().flat_map(|image| image.closure.layers()).map(|layer| layer.digest);
     let layers = layers.collect::<BTreeSet<_>>();
     let mut groups = BTreeMap::<BTreeSet<usize>, (Group, BTreeSet<usize>)>::new();
@@ -60,8 +59,8 @@ pub(super) fn choose(plan: &Plan, resolved: &Resolved, sets: &[&CheckedSet], bas
         images.extend(fetch.images.iter().copied());
     }
     let groups = groups.into_iter().map(|(owners, (group, images))| {
-        let bases = bases(&owners, base, &edge);
-        Group { bases: of_images(bases, &images, &edge), ..group }
+        let bases = bases(&owners, base, edge);
+        Group { bases: of_images(bases, &images, edge), ..group }
     });
     groups.collect()
 }
@@ -104,7 +103,7 @@ fn bases<'a>(sets: &BTreeSet<usize>, base: &'a Base, edge: &EdgeNames) -> Vec<(L
 
 /// How repositories at the edge, sets and sources belong together.
 #[derive(Default)]
-struct EdgeNames {
+pub(super) struct EdgeNames {
     /// The sets that list each image, by its index.
     sets_of_image: HashMap<usize, BTreeSet<usize>>,
     /// Its names at the edge.
@@ -116,7 +115,13 @@ struct EdgeNames {
 }
 
 impl EdgeNames {
-    fn new(resolved: &Resolved, sets: &[&CheckedSet]) -> Self {
+    /// Sources of what these repositories at the edge have.
+    pub(super) fn origins(&self, repositories: &[String]) -> Vec<Origin> {
+        let origins = repositories.iter().filter_map(|name| self.origins.get(name)).flatten();
+        origins.cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    pub(super) fn new(resolved: &Resolved, sets: &[&CheckedSet]) -> Self {
         let mut edge = Self { names_of_set: vec![BTreeSet::new(); sets.len()], ..Self::default() };
         let mut listed = HashMap::<String, (BTreeSet<usize>, BTreeSet<String>)>::new();
         for (index, set) in sets.iter().enumerate() {

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::error::{self, Classify, ErrorKind};
 use crate::oci::digest::Digest;
 use crate::sync::plan::PlanError;
+use crate::sync::rebuild::RebuildError;
 
 /// Why patches were not made.
 #[derive(Debug, Error)]
@@ -20,6 +21,9 @@ pub enum CompactError {
     /// Another run makes the same archive.
     #[error("{folder} is being used by another krs, which makes the same archive")]
     Busy { folder: Utf8PathBuf },
+    /// There is not enough space for layers of earlier bundles.
+    #[error(transparent)]
+    Restore(RebuildError),
     /// The patches do not fit the plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -35,6 +39,7 @@ impl Classify for CompactError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Work { source, .. } => error::io_kind(source),
+            Self::Restore(e) => e.kind(),
             Self::Plan(e) => e.kind(),
             Self::Busy { .. } | Self::Diff { .. } | Self::Task(_) => ErrorKind::Other,
         }
@@ -44,6 +49,7 @@ impl Classify for CompactError {
         match self {
             Self::Work { source, .. } => Some(error::help_against_write(source).to_owned()),
             Self::Busy { .. } => Some("wait until it is done, or give this one another name".to_owned()),
+            Self::Restore(_) => Some("free some space, or write the bundle to another drive".to_owned()),
             Self::Plan(e) => e.help(),
             Self::Diff { .. } => Some("make the bundle without --compact".to_owned()),
             Self::Task(_) => None,

@@ -2,7 +2,7 @@
 //! Layers as files in the work folder, each under its digest.
 
 use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -15,7 +15,8 @@ use crate::bundle::{Bundle, sync_folder};
 use crate::local::LocalSource;
 use crate::oci::digest::{Digest, Hasher, VerifyReader};
 use crate::progress::{Activity, Progress};
-use crate::registry::{BlobSink, Client, RegistryError};
+use crate::registry::{Client, RegistryError};
+use crate::sync::file_sink::FileSink;
 use crate::sync::source::{ReadError, copy_blob};
 
 /// Where layers are fetched from and written to.
@@ -75,7 +76,7 @@ impl Fetcher<'_> {
         let target = work::file(self.folder, &layer.digest);
         let part = Utf8PathBuf::from(format!("{target}.part"));
         let file = File::create(&part).map_err(FetchError::Folder)?;
-        let mut sink = FileSink { file, progress: Arc::clone(self.progress) };
+        let mut sink = FileSink { file, progress: Some(Arc::clone(self.progress)) };
         self.write(layer, &mut sink).await?;
         sink.file.sync_all().map_err(FetchError::Folder)?;
         std::fs::rename(&part, &target).map_err(FetchError::Folder)?;
@@ -123,29 +124,4 @@ impl Fetcher<'_> {
 enum FetchError {
     Folder(io::Error),
     Absent(String),
-}
-
-struct FileSink {
-    file: File,
-    progress: Arc<dyn Progress>,
-}
-
-impl FileSink {
-    /// Another source starts over: what an earlier one left may be longer.
-    fn clear(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.rewind()
-    }
-}
-
-impl BlobSink for FileSink {
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if offset == 0 {
-            self.clear()?;
-        }
-        self.file.seek(io::SeekFrom::Start(offset))?;
-        self.file.write_all(bytes)?;
-        self.progress.advance(Activity::Pull, bytes.len() as u64);
-        Ok(())
-    }
 }

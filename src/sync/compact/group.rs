@@ -69,7 +69,7 @@ impl Maker {
         let mut open = Vec::new();
         let mut open_bytes = 0;
         for layer in &group.targets {
-            match self.target(layer)? {
+            match self.target(layer, &mut made.remarks)? {
                 Ok(target) => {
                     open_bytes += target.plain.content.length();
                     open.push((layer, target));
@@ -87,12 +87,16 @@ impl Maker {
         self.patch(&sources, &open, made)
     }
 
-    fn target(&self, layer: &Layer) -> Result<Result<Target, String>, CompactError> {
+    fn target(
+        &self,
+        layer: &Layer,
+        remarks: &mut Vec<String>,
+    ) -> Result<Result<Target, String>, CompactError> {
         let plain = match layers::expand(&self.folder, layer)? {
             Ok(plain) => plain,
             Err(reason) => return Ok(Err(reason)),
         };
-        let recipe = layers::recipe(&self.folder, layer, &plain, self.recipes.as_ref())?;
+        let recipe = layers::recipe(&self.folder, layer, &plain, self.recipes.as_ref(), remarks)?;
         Ok(recipe.map(|recipe| Target { plain, recipe }))
     }
 

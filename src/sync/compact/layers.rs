@@ -53,6 +53,7 @@ pub(super) fn recipe(
     layer: &Layer,
     plain: &Plain,
     cache: Option<&RecipeCache>,
+    remarks: &mut Vec<String>,
 ) -> Result<Result<Vec<u8>, String>, CompactError> {
     match cache.and_then(|cache| cache.get(&layer.digest)) {
         Some(Ok(recipe)) if makes(&recipe, plain, layer) => return Ok(Ok(recipe)),
@@ -66,8 +67,16 @@ pub(super) fn recipe(
         Found::Recipe(recipe) => Ok(recipe.encode()),
         Found::None(reason) => Err(reason.to_string()),
     };
-    if let Some(cache) = cache {
-        cache.put(&layer.digest, &answer);
+    if let Some(cache) = cache
+        && let Err(error) = cache.put(&layer.digest, &answer)
+    {
+        let folder = cache.folder();
+        let remark = format!(
+            "recipes cannot be kept in {folder}, so the next bundle takes as long again for the same layers: {error}"
+        );
+        if !remarks.contains(&remark) {
+            remarks.push(remark);
+        }
     }
     Ok(answer)
 }

@@ -2,7 +2,7 @@
 //! Puts patches in place of layers of a plan: fetches the layers and those that the sites have, finds how each is compressed, and
 //! writes what differs. A layer for which that does not pay travels as it is.
 //!
-//! `outcome` ← `choose`, `error` ← `work` ← `fetch`, `recipes` ← `layers` ← `group` ← this file.
+//! `outcome` ← `choose`, `error` ← `work` ← `fetch`, `recipes` ← `restore`, `layers` ← `group` ← this file.
 
 mod choose;
 mod error;
@@ -11,6 +11,7 @@ mod group;
 mod layers;
 mod outcome;
 mod recipes;
+mod restore;
 mod work;
 
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub use outcome::LayerOutcome;
 pub use recipes::RecipeCache;
 pub use work::WorkFolder;
 
-use choose::{Group, Layer};
+use choose::{EdgeNames, Group, Layer};
 use fetch::Fetcher;
 use group::Maker;
 
@@ -74,6 +75,7 @@ pub struct Compacted {
 /// [`plan`](crate::sync::plan::plan), then this, then [`pull`](crate::sync::pull::pull), then the folder is removed.
 ///
 /// # Guarantees
+/// - Layers that only the patches of [`CompactOptions::bundles`] have are made of these, and compared with their digests.
 /// - Every layer that is fetched is compared with its digest. The recipe of a layer restores it bit for bit: that was tried.
 /// - A layer travels as a patch only if that makes the bundle smaller. A base layer that nothing has costs its use, not the bundle.
 /// - Layers share a patch only if the same sets list them, and are made only of layers of repositories of these sets.
@@ -92,10 +94,14 @@ pub async fn compact(
     progress: &Arc<dyn Progress>,
 ) -> Result<Compacted, CompactError> {
     let work = WorkFolder::open(&options.folder)?;
-    let groups = choose::choose(&plan, resolved, sets, &plan_options.base);
+    let edge = EdgeNames::new(resolved, sets);
+    let groups = choose::choose(&plan, resolved, &edge, &plan_options.base);
     let CompactOptions { folder, bundles, sources, jobs, .. } = options;
     let fetcher = Fetcher { client, folder, bundles, sources, jobs: *jobs, progress };
-    let absent = fetcher.fetch(&unique(&groups)).await?.into_iter().collect::<HashMap<_, _>>();
+    let wanted = unique(&groups);
+    let absent = fetcher.fetch(&wanted).await?.into_iter().collect::<HashMap<_, _>>();
+    let present = wanted.iter().map(|layer| layer.digest).filter(|digest| !absent.contains_key(digest));
+    let absent = restore::restore(&fetcher, &edge, present.collect(), absent).await?;
     let mut compacted = Compacted { plan, layers: Vec::new(), remarks: remarks(&groups, &absent), work };
     let (mut patches, mut files) = (Patches::default(), HashMap::new());
     for group in groups {

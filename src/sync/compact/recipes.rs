@@ -2,8 +2,9 @@
 //! Recipes that earlier runs found, by the digest of the layer: finding one takes as long as compressing the layer.
 
 use std::fs;
+use std::io;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use krs_compact::recipe::Recipe;
 
 use crate::files::read_file;
@@ -31,6 +32,11 @@ pub struct RecipeCache {
 }
 
 impl RecipeCache {
+    /// Where they are.
+    pub(super) fn folder(&self) -> &Utf8Path {
+        &self.folder
+    }
+
     /// Uses `folder`, which is made with the first recipe.
     pub const fn new(folder: Utf8PathBuf) -> Self {
         Self { folder }
@@ -54,7 +60,10 @@ impl RecipeCache {
     }
 
     /// Remembers the recipe of a layer, or why it has none.
-    pub(super) fn put(&self, layer: &Digest, answer: &Result<Vec<u8>, String>) {
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn put(&self, layer: &Digest, answer: &Result<Vec<u8>, String>) -> io::Result<()> {
         let (kind, content) = match answer {
             Ok(recipe) => ("recipe", recipe.as_slice()),
             Err(reason) => (NONE, reason.as_bytes()),
@@ -64,10 +73,9 @@ impl RecipeCache {
         let path = self.path(layer);
         let part = Utf8PathBuf::from(format!("{path}.{}.part", std::process::id()));
         let written = fs::create_dir_all(&self.folder).and_then(|()| fs::write(&part, bytes));
-        if let Err(error) = written.and_then(|()| fs::rename(&part, &path)) {
-            tracing::debug!(%path, %error, "a recipe was not kept");
+        written.and_then(|()| fs::rename(&part, &path)).inspect_err(|_| {
             let _ = fs::remove_file(&part);
-        }
+        })
     }
 
     fn path(&self, layer: &Digest) -> Utf8PathBuf {
@@ -87,7 +95,7 @@ mod tests {
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         assert_eq!(cache.get(&one), None);
         for answer in [Ok(Recipe::Plain.encode()), Err("no encoder makes it".to_owned())] {
-            cache.put(&one, &answer);
+            cache.put(&one, &answer).unwrap();
             assert_eq!(cache.get(&one), Some(answer));
         }
         assert_eq!(cache.get(&other), None);
@@ -100,7 +108,7 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         assert_eq!(cache.get(&one), None);
         // That there is none, by another version.
-        cache.put(&one, &Err("no encoder makes it".to_owned()));
+        cache.put(&one, &Err("no encoder makes it".to_owned())).unwrap();
         let text = fs::read_to_string(&path).unwrap().replace(NONE, "none-0.0.1");
         fs::write(&path, text).unwrap();
         assert_eq!(cache.get(&one), None);

@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt as _};
 
 use self::error::{group_by_image, group_by_referrer};
 use crate::bundle::sign::Signatures;
-use crate::bundle::{Bundle, BundleBlob, Writer};
+use crate::bundle::{ArchiveLock, Bundle, BundleBlob, Writer};
 use crate::error::{Classify as _, ErrorKind};
 use crate::local::LocalSource;
 use crate::oci::digest::Hasher;
@@ -39,11 +39,13 @@ pub struct PullOptions {
     pub reuse: Vec<Arc<Bundle>>,
     /// Hosts that foreign layers may be downloaded from, even if their addresses are not public.
     pub foreign_hosts: Vec<RegistryHost>,
+    /// The lock of the archive, if it was taken already.
+    pub lock: Option<Arc<ArchiveLock>>,
 }
 
 impl From<usize> for PullOptions {
     fn from(jobs: usize) -> Self {
-        Self { jobs, volume_size: None, reuse: Vec::new(), foreign_hosts: Vec::new() }
+        Self { jobs, volume_size: None, reuse: Vec::new(), foreign_hosts: Vec::new(), lock: None }
     }
 }
 
@@ -89,10 +91,10 @@ pub async fn pull(
     let options = options.into();
     let foreign = ForeignLayers::new(client, &options.foreign_hosts).map_err(PullError::Client)?;
     let (manifest, sets, target) = (plan.manifest.clone(), plan.sets.clone(), path.to_owned());
-    let volume_size = options.volume_size;
+    let (volume_size, lock) = (options.volume_size, options.lock.clone());
     let create = move || {
         let sets = sets.iter().map(Vec::as_slice).collect::<Vec<_>>();
-        Writer::create(&target, &manifest, &sets, &signatures, volume_size)
+        Writer::create_locked(&target, lock, &manifest, (&sets, &signatures), volume_size)
     };
     let writer = Arc::new(tokio::task::spawn_blocking(create).await??);
     progress.begin(Activity::Pull, plan.read_size());

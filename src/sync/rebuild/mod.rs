@@ -2,8 +2,9 @@
 //! Makes the layers of a bundle that travel as patches: reads the layers that a patch reads back from where they are, makes the
 //! new ones in scratch space, and verifies size and digest of each before anything else sees it.
 //!
-//! `order` ← `list`, `error` ← `scratch` ← `layer`, `sources` ← `expand`, `make` ← this file.
+//! `order` ← `chain`, `list`, `error` ← `scratch` ← `layer`, `sources` ← `expand`, `make` ← this file.
 
+mod chain;
 mod error;
 mod expand;
 mod layer;
@@ -27,6 +28,7 @@ use crate::bundle::BundlePatch;
 use crate::oci::digest::Digest;
 use crate::progress::{Activity, Progress};
 
+pub use chain::Chain;
 pub use error::{RebuildError, RebuildProblem};
 pub use layer::RebuiltLayer;
 pub use list::{MAX_PATCH_LIST, PatchList, PatchListBlob};
@@ -81,8 +83,37 @@ impl RebuiltLayers {
         source: &impl RebuildSource,
         progress: &Arc<dyn Progress>,
     ) -> Result<(), RebuildError> {
-        let wanted = wanted.iter().filter(|digest| self.get(digest).is_none()).copied().collect();
+        let wanted = self.not_made(wanted);
         let work = work(patches, &wanted);
+        self.make_work(patches, (&wanted, &work), source, progress).await
+    }
+
+    /// Makes the layers of a chain, in the same way.
+    ///
+    /// # Errors
+    /// [`RebuildError`] names the layer.
+    pub async fn make_chain(
+        &self,
+        chain: &Chain,
+        source: &impl RebuildSource,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), RebuildError> {
+        let wanted = self.not_made(&chain.layers);
+        let work = order::work_with(&chain.patches, &wanted, Some(&chain.makers));
+        self.make_work(&chain.patches, (&wanted, &work), source, progress).await
+    }
+
+    fn not_made(&self, wanted: &BTreeSet<Digest>) -> BTreeSet<Digest> {
+        wanted.iter().filter(|digest| self.get(digest).is_none()).copied().collect()
+    }
+
+    async fn make_work(
+        &self,
+        patches: &[BundlePatch],
+        (wanted, work): (&BTreeSet<Digest>, &Work),
+        source: &impl RebuildSource,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), RebuildError> {
         if work.steps.is_empty() {
             return Ok(());
         }
@@ -95,7 +126,7 @@ impl RebuiltLayers {
         });
         self.scratch.check_space(work.peak.saturating_add(of_steps.max().unwrap_or_default()))?;
         progress.begin(Activity::Rebuild, work.plain);
-        let made = self.make_all(patches, &wanted, &work, source, progress).await;
+        let made = self.make_all(patches, wanted, work, source, progress).await;
         progress.end(Activity::Rebuild);
         made
     }

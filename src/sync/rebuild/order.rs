@@ -36,10 +36,22 @@ pub struct Step {
 
 /// The work to make the `wanted` layers of `patches`, each of which reads only layers of earlier ones and of the base.
 pub fn work(patches: &[BundlePatch], wanted: &BTreeSet<Digest>) -> Work {
+    work_with(patches, wanted, None)
+}
+
+/// The same where only the patch in `makers` makes a layer, by its index; a layer without one is read.
+pub(super) fn work_with(
+    patches: &[BundlePatch],
+    wanted: &BTreeSet<Digest>,
+    makers: Option<&HashMap<Digest, usize>>,
+) -> Work {
     let mut required = wanted.iter().copied().collect::<HashSet<_>>();
     let mut needed = Vec::new();
     for (index, patch) in patches.iter().enumerate().rev() {
-        let of_patch = Needed::of(patch, &required);
+        let is_made = |digest: &Digest| {
+            required.contains(digest) && makers.is_none_or(|makers| makers.get(digest) == Some(&index))
+        };
+        let of_patch = Needed::of(patch, is_made);
         if !of_patch.layers.is_empty() {
             required.extend(of_patch.bases.iter().map(|base| base.digest));
             needed.push((index, of_patch));
@@ -76,19 +88,19 @@ pub fn work(patches: &[BundlePatch], wanted: &BTreeSet<Digest>) -> Work {
 }
 
 /// What is needed of a patch.
-struct Needed<'a> {
-    bases: Vec<PatchBase>,
+pub(super) struct Needed<'a> {
+    pub(super) bases: Vec<PatchBase>,
     /// With their numbers.
     layers: Vec<(usize, &'a PatchedLayer)>,
 }
 
 impl<'a> Needed<'a> {
-    /// For the layers of it that are `required`: they, and what they are made of.
-    fn of(patch: &'a BundlePatch, required: &HashSet<Digest>) -> Self {
+    /// For the layers of it that are required: they, and what they are made of.
+    pub(super) fn of(patch: &'a BundlePatch, is_required: impl Fn(&Digest) -> bool) -> Self {
         let mut is_source = vec![false; patch.bases.len() + patch.layers.len()];
         let (mut layers, first) = (Vec::new(), patch.bases.len());
         for (number, layer) in patch.layers.iter().enumerate().rev() {
-            if required.contains(&layer.digest) || is_source.get(first + number) == Some(&true) {
+            if is_required(&layer.digest) || is_source.get(first + number) == Some(&true) {
                 for source in &layer.sources {
                     // A manifest that was checked names no other.
                     is_source.get_mut(*source).into_iter().for_each(|is_source| *is_source = true);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Blobs that layers are made of: in an archive, or fetched from a registry into scratch space.
 
-use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io;
 use std::sync::Arc;
 
 use krs_compact::patch::{FileBytes, ReadAt};
@@ -11,7 +10,8 @@ use super::error::RebuildError;
 use super::scratch::Scratch;
 use crate::bundle::{Bundle, BundleBlob};
 use crate::oci::digest::Digest;
-use crate::registry::{BlobSink, Repository};
+use crate::registry::Repository;
+use crate::sync::file_sink::FileSink;
 
 /// Where the blobs are that layers are made of.
 pub trait RebuildSource: Sync {
@@ -92,17 +92,8 @@ pub async fn fetch(
     (digest, size): (&Digest, u64),
     scratch: &Scratch,
 ) -> Result<StoredBlob, RebuildError> {
-    let mut sink = FileSink(scratch.file()?);
+    let mut sink = FileSink { file: scratch.file()?, progress: None };
     let fetched = repository.blob(digest, size, &mut sink).await;
     fetched.map_err(|source| RebuildError::Base { digest: *digest, source: Box::new(source) })?;
-    Ok(Arc::new(FileBytes::new(sink.0).map_err(|source| scratch.error(source))?))
-}
-
-struct FileSink(File);
-
-impl BlobSink for FileSink {
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.seek(SeekFrom::Start(offset))?;
-        self.0.write_all(bytes)
-    }
+    Ok(Arc::new(FileBytes::new(sink.file).map_err(|source| scratch.error(source))?))
 }

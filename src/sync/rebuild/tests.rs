@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use krs_compact::diff::{Mode, Options, make};
 use krs_compact::recipe::{self, Found, Recipe};
+use krs_testing::image::gzip_of_buildkit as gzip;
 use parking_lot::Mutex;
 
 use super::{RebuildError, RebuildProblem, RebuildSource, RebuiltLayers, Scratch, StoredBlob};
@@ -50,17 +51,6 @@ fn plain(number: u8) -> Vec<u8> {
     let mut plain = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>();
     plain[5000] = number;
     plain
-}
-
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    use krs_compact::encoder::go::Level;
-    use krs_compact::encoder::{Encoder as _, Family, Gzip};
-    let family = Family::Go(Level::new(6).unwrap());
-    let mut layer = Vec::new();
-    let mut encoder = Gzip::new(&family.header(), family.encoder(), &mut layer);
-    encoder.write(plain, &mut layer);
-    encoder.finish(&mut layer);
-    layer
 }
 
 struct World {

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
+use krs_compact::encoder::go::Level;
+use krs_compact::encoder::{Encoder as _, Family, Gzip};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::{DOCKER_MANIFEST, OCI_MANIFEST};
 use serde_json::{Value, json};
@@ -277,6 +279,16 @@ pub fn random_bytes(size: usize, seed: u64) -> Vec<u8> {
     }
     bytes.truncate(size);
     bytes
+}
+
+/// A layer as BuildKit compresses it, so that a recipe for it exists.
+pub fn gzip_of_buildkit(plain: &[u8]) -> Vec<u8> {
+    let family = Family::Go(Level::new(6).unwrap());
+    let mut layer = Vec::new();
+    let mut encoder = Gzip::new(&family.header(), family.encoder(), &mut layer);
+    encoder.write(plain, &mut layer);
+    encoder.finish(&mut layer);
+    layer
 }
 
 /// A tar of these files, without times and owners.

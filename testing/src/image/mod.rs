@@ -14,7 +14,7 @@ pub use self::archives::{ArchiveFile, archive_of, containerd_names, docker_archi
 pub use self::artifacts::{
     cosign_signature, cosign_tag, helm_chart, layers_null, referrers_index, referrers_tag, sbom, signature,
 };
-pub use self::builder::{ImageBuilder, random_bytes, tar_of};
+pub use self::builder::{ImageBuilder, gzip_of_buildkit, random_bytes, tar_of};
 use crate::registry::Registry;
 
 /// A manifest or index with everything below it.

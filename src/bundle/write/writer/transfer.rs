@@ -142,7 +142,7 @@ impl Writer {
     ) -> Result<ReadFrom, BundleError> {
         let from = self.output.drop_cached().map_err(|source| {
             // The kernel reports a failed write once; what it has in memory must not count later.
-            self.journal.forget();
+            self.lock.journal.forget();
             self.error(source)
         })?;
         self.each_fixed(encoded, sets, signatures, |expected, offset| {

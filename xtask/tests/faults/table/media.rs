@@ -248,4 +248,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "a patch whose frames read long prefixes for a byte each",
         "refused at the first of them, before its prefix is read",
     ),
+    (
+        320,
+        "krs is killed while it makes patches, or layers of patches",
+        "the next run makes the same archive; nothing was pushed, and no file is left in scratch space",
+    ),
 ];
