@@ -4,10 +4,13 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use camino::Utf8PathBuf;
 use krs_compact::diff::{self, Mode, Options};
 use krs_compact::patch::{FileBytes, Limits, Patch, ReadAt};
+use parking_lot::Mutex;
 
 use super::choose::{Group, Layer};
 use super::error::CompactError;
@@ -23,6 +26,8 @@ use crate::sync::plan::PatchBlob;
 /// About how many bytes without compression one patch makes: a site needs as much scratch space, and begins a patch again after a
 /// crash.
 const PATCH_SIZE: u64 = 1 << 30;
+/// Layers whose recipes are found at once: each takes some 60 MiB of memory.
+const LAYERS_AT_ONCE: usize = 4;
 /// What a blob costs in an archive besides its content, in bytes.
 const BLOB_COST: u64 = 1024;
 
@@ -56,27 +61,31 @@ impl Maker {
 
     fn make_all(&self, group: &Group, made: &mut Made) -> Result<(), CompactError> {
         let mut sources = Vec::new();
-        for layer in &group.bases {
-            match layers::expand(&self.folder, layer)? {
+        let expanded = self.each(&group.bases, |layer| layers::expand(&self.folder, layer))?;
+        for (layer, plain) in group.bases.iter().zip(expanded) {
+            match plain {
                 Ok(plain) => sources.push(plain),
                 Err(reason) => made.remarks.push(format!(
                     "layer {} of {} cannot be expanded, so nothing is made of it: {reason}",
                     layer.digest, layer.name
                 )),
             }
-            self.progress.advance(Activity::Compact, layer.size);
         }
         let mut open = Vec::new();
         let mut open_bytes = 0;
-        for layer in &group.targets {
-            match self.target(layer, &mut made.remarks)? {
+        let targets = self.each(&group.targets, |layer| {
+            let mut remarks = Vec::new();
+            Ok((self.target(layer, &mut remarks)?, remarks))
+        })?;
+        for (layer, (target, remarks)) in group.targets.iter().zip(targets) {
+            made.remarks.extend(remarks);
+            match target {
                 Ok(target) => {
                     open_bytes += target.plain.content.length();
                     open.push((layer, target));
                 }
                 Err(reason) => made.layers.push(outcome(layer, Err(reason))),
             }
-            self.progress.advance(Activity::Compact, layer.size);
             if open_bytes >= PATCH_SIZE {
                 let targets = std::mem::take(&mut open);
                 open_bytes = 0;
@@ -85,6 +94,35 @@ impl Maker {
             }
         }
         self.patch(&sources, &open, made)
+    }
+
+    /// Does something with each layer, with several at once, and returns the results in the order of the layers; or the first
+    /// error, after which no other layer is begun.
+    fn each<R: Send>(
+        &self,
+        layers: &[Layer],
+        work: impl Fn(&Layer) -> Result<R, CompactError> + Sync,
+    ) -> Result<Vec<R>, CompactError> {
+        let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..self.threads.clamp(1, LAYERS_AT_ONCE).min(layers.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(layer) = layers.get(number) else { return };
+                        let result = work(layer);
+                        if result.is_err() {
+                            next.store(layers.len(), Ordering::Relaxed);
+                        }
+                        self.progress.advance(Activity::Compact, layer.size);
+                        results.lock().push((number, result));
+                    }
+                });
+            }
+        });
+        let mut results = results.into_inner();
+        results.sort_by_key(|(number, _)| *number);
+        results.into_iter().map(|(_, result)| result).collect()
     }
 
     fn target(
