@@ -49,22 +49,6 @@ pub(crate) struct BundleArgs {
     /// Read blobs from this earlier bundle instead of fetching them; may be repeated
     #[arg(long, value_name = "BUNDLE", env = "KRS_REUSE", help_heading = "Bundle")]
     pub(crate) reuse: Vec<Utf8PathBuf>,
-    /// Put patches in place of layers: only what differs from the layers that the site has (--against) travels, and what
-    /// several layers share travels once. Sites restore every layer bit for bit, in scratch space. `fast` takes seconds,
-    /// `small` looks for the smaller of two patches for each file, `max` has a longer window for first bundles,
-    /// and `off` makes none, whatever KRS_COMPACT says
-    #[arg(
-        long,
-        value_enum,
-        value_name = "fast|small|max|off",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "small",
-        hide_possible_values = true,
-        env = "KRS_COMPACT",
-        help_heading = "Bundle"
-    )]
-    compact: Option<CompactMode>,
     /// Remember in this folder how layers are compressed, so that the next bundle with --compact looks only at new
     /// layers [default: krs-recipes beside the archive]
     #[arg(long, value_name = "DIR", env = "KRS_RECIPES", help_heading = "Bundle")]
@@ -101,7 +85,7 @@ pub(crate) struct BundleArgs {
     pub(crate) passphrase: PassphraseFile,
 }
 
-/// How much time patches may take.
+/// Whether patches are made, and how much time they may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CompactMode {
     Fast,
@@ -111,7 +95,7 @@ enum CompactMode {
     Off,
 }
 
-impl BundleArgs {
+impl PlanArgs {
     /// How patches are made; `None`: no layer travels as a patch.
     pub(crate) fn patches(&self) -> Option<Mode> {
         match self.compact? {
@@ -130,7 +114,8 @@ impl BundleArgs {
 #[command(after_help = "\
 Examples:
   krs plan sites/berlin
-  krs plan sites/berlin --against berlin.receipt.json --target /media/usb --rate 4MB")]
+  krs plan sites/berlin --against berlin.receipt.json --target /media/usb --rate 4MB
+  krs plan sites/berlin --against berlin.receipt.json --compact")]
 pub(crate) struct PlanOnlyArgs {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
@@ -191,6 +176,22 @@ pub(crate) struct PlanArgs {
     /// then only what all sites have is left out
     #[arg(long, value_name = "FILE|DIR|RECEIPT|catalog:NAME", env = "KRS_AGAINST", help_heading = "Bundle")]
     pub(crate) against: Vec<Utf8PathBuf>,
+    /// Put patches in place of layers: only what differs from the layers that the site has (--against) travels, and what
+    /// several layers share travels once. Sites restore every layer bit for bit, in scratch space. `fast` takes seconds,
+    /// `small` looks for the smaller of two patches for each file, `max` has a longer window for first bundles,
+    /// and `off` makes none, whatever KRS_COMPACT says
+    #[arg(
+        long,
+        value_enum,
+        value_name = "fast|small|max|off",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "small",
+        hide_possible_values = true,
+        env = "KRS_COMPACT",
+        help_heading = "Bundle"
+    )]
+    compact: Option<CompactMode>,
     /// The record of the bundles that went out: `krs bundle` adds a line for each, and `--against catalog:…` reads it
     #[arg(long, value_name = "FILE", env = "KRS_CATALOG", help_heading = "Bundle")]
     pub(crate) catalog: Option<Utf8PathBuf>,

@@ -27,6 +27,7 @@ const NO_KEY: &str =
 
 /// `krs plan`
 pub(super) fn plan_only(args: &PlanOnlyArgs, console: &Console) -> Result<(), Failure> {
+    may_compact(&args.plan)?;
     let settings = set::settings(&args.plan.paths)?;
     let mut run = Run::prepare(&args.plan, settings.as_ref(), false, console)?;
     run.know(&[], None);
@@ -46,10 +47,12 @@ fn show_plan(
     run.remark_sequence(&plan, console)?;
     run.remark_names(&resolved, console);
     run.remark_sources(&resolved, &plan, console);
+    let candidates = args.patches().map(|_| run.candidates(&plan, &resolved)).transpose()?;
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
     let forecast = Forecast::new(&plan, args.volume_size, target, rate);
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, forecast, None)?
-        .with_settings(run.settings.clone());
+        .with_settings(run.settings.clone())
+        .with_candidates(candidates.as_ref());
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
@@ -76,12 +79,8 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
             Failure::usage("the bundle would not be signed, and --require-signature is set").help(NO_KEY)
         );
     }
-    if args.patches().is_some() && args.plan.format_version.is_some_and(|highest| highest < PATCHES_SINCE) {
-        let message =
-            format!("--compact needs format version {PATCHES_SINCE}, and --format-version allows less");
-        return Err(Failure::usage(message).help("leave out one of the two"));
-    }
-    let recipes = args.recipes.as_ref().filter(|_| args.patches().is_some());
+    may_compact(&args.plan)?;
+    let recipes = args.recipes.as_ref().filter(|_| args.plan.patches().is_some());
     if let Some(folder) = recipes.filter(|folder| folder.exists() && !folder.is_dir()) {
         return Err(Failure::usage(format!("--recipes {folder} is not a folder"))
             .help("name a folder; it is made where it is absent"));
@@ -105,7 +104,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     };
     let mut run = Run::prepare(&args.plan, settings, args.keep_going, console)?;
     is_as_required(args, settings, &run.loaded)?;
-    let compact = args.patches().map(|mode| compact_options(mode, args, file, &options, &run));
+    let compact = args.plan.patches().map(|mode| compact_options(mode, args, file, &options, &run));
     run.know(&options.reuse, Some(file));
     let began = Instant::now();
     let runtime = runtime()?;
@@ -159,11 +158,21 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let done = Done { elapsed, statistics: run.client.statistics(), pulled, bundle };
     let forecast = Forecast::default();
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, forecast, Some(done))?;
-    let report = report.with_settings(run.settings.clone());
+    let outcomes = run.compacted.as_ref().map(|(layers, _)| layers.as_slice());
+    let report = report.with_settings(run.settings.clone()).with_outcomes(outcomes);
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
     incomplete(&resolved)
+}
+
+/// Whether patches are asked for that the format may not have.
+fn may_compact(args: &PlanArgs) -> Result<(), Failure> {
+    if args.patches().is_none() || args.format_version.is_none_or(|highest| highest >= PATCHES_SINCE) {
+        return Ok(());
+    }
+    let message = format!("--compact needs format version {PATCHES_SINCE}, and --format-version allows less");
+    Err(Failure::usage(message).help("leave out one of the two"))
 }
 
 /// How patches are made: beside the archive, where there is space for it.

@@ -17,7 +17,7 @@ use krs_core::oci::reference::{Destination, Reference, RegistryHost};
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
 use krs_core::set::{self, CheckedSet, LoadedSets, MergedImages, SetErrors, Settings, Warning};
-use krs_core::sync::compact::{CompactOptions, LayerOutcome, WorkFolder, compact};
+use krs_core::sync::compact::{Candidates, CompactOptions, LayerOutcome, WorkFolder, candidates, compact};
 use krs_core::sync::plan::{Base, Plan, PlanError, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, PullOptions, PullReport, pull};
 use krs_core::sync::resolve::{Referrers, ResolveOptions, Resolved, resolve_most};
@@ -269,6 +269,13 @@ impl Run {
         self.compacted = Some((made.layers, made.remarks));
         self.work = Some(made.work);
         Ok(made.plan)
+    }
+
+    /// What may travel as patches.
+    pub(super) fn candidates(&self, plan: &Plan, resolved: &Resolved) -> Result<Candidates, Failure> {
+        self.against.check_format(PATCHES_SINCE)?;
+        let sets = self.loaded.sets.iter().map(|loaded| &loaded.set).collect::<Vec<_>>();
+        Ok(candidates(plan, (resolved, &sets), &self.options.base))
     }
 
     /// Says which layers of the sites could not be used, and puts it among the warnings of the report.

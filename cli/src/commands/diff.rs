@@ -20,7 +20,7 @@ use crate::args::{self, DiffArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::exit;
-use crate::report::{Align, SCHEMA_VERSION, Table, count, size};
+use crate::report::{Align, Patched, SCHEMA_VERSION, Table, count, size};
 
 /// One side, as far as it can be known without a registry.
 enum Side {
@@ -39,6 +39,9 @@ struct Report {
     unchanged: usize,
     /// Bytes that are new, each blob once.
     new_bytes: u64,
+    /// Layers of the second side that travel as patches, if it is a bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patched: Option<Patched>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +71,7 @@ impl From<Difference> for Row {
 pub(super) fn diff(args: &DiffArgs, console: &Console) -> Result<(), Failure> {
     let mut names = sets::repositories(&args.sets, console)?;
     let mut side = |text: &str| side(text, &mut names, console);
-    let (before, after) = (side(&args.before)?, side(&args.after)?);
+    let ((before, _), (after, patched)) = (side(&args.before)?, side(&args.after)?);
     let progress = console.progress();
     let client = registries::client(&args.registry, &progress)?;
     let reader = Reader { args, client: &client, console, progress: &progress, names: &names };
@@ -82,33 +85,35 @@ pub(super) fn diff(args: &DiffArgs, console: &Console) -> Result<(), Failure> {
     let Differences { added, removed, changed, unchanged, new_bytes } = differences;
     let rows = |list: Vec<Difference>| list.into_iter().map(Row::from).collect();
     let (added, removed, changed) = (rows(added), rows(removed), rows(changed));
-    let report = Report { schema_version: SCHEMA_VERSION, added, removed, changed, unchanged, new_bytes };
+    let report =
+        Report { schema_version: SCHEMA_VERSION, added, removed, changed, unchanged, new_bytes, patched };
     console.result(&report, || text(&report))?;
     if same { Ok(()) } else { Err(Failure::silent(exit::DIFFERENT)) }
 }
 
-/// What an argument means. Adds the repositories that a side names, for a side that is a registry.
-fn side(text: &str, names: &mut Names, console: &Console) -> Result<Side, Failure> {
+/// What an argument means, and its layers that travel as patches. Adds the repositories that a side names, for a side that is a registry.
+fn side(text: &str, names: &mut Names, console: &Console) -> Result<(Side, Option<Patched>), Failure> {
     let path = Utf8Path::new(text);
     if files::is_bundle(path) {
         let (bundle, images) = files::with_images(path)?;
         sets::add_names(names, bundle.sets());
-        return Ok(Side::Known(Stock::of_bundle(&bundle, &images)));
+        let patched = Patched::of(bundle.manifest());
+        return Ok((Side::Known(Stock::of_bundle(&bundle, &images)), patched));
     }
     if path.extension() == Some("json") {
         let receipt = files::read_receipt(path)?;
         for repository in &receipt.repositories {
             names.entry(repository.name.clone()).or_default();
         }
-        return Ok(Side::Known(Stock::of_receipt(&receipt, None)));
+        return Ok((Side::Known(Stock::of_receipt(&receipt, None)), None));
     }
     if path.exists() {
         let loaded = sets::load(&[path.to_owned()])?;
         sets::remarks(&loaded, console);
         sets::add_names(names, loaded.sets.iter().map(|loaded| &loaded.set));
-        return Ok(Side::Checkout(Box::new(loaded)));
+        return Ok((Side::Checkout(Box::new(loaded)), None));
     }
-    args::destination(text).map(Side::Registry).map_err(|e| {
+    args::destination(text).map(|destination| (Side::Registry(destination), None)).map_err(|e| {
         Failure::usage(format!(
             "`{}` is no file, and no registry: {e}",
             krs_core::redact::printable(text, 200)
@@ -199,12 +204,14 @@ fn text(report: &Report) -> String {
     }
     let table = table.render();
     let gap = if table.is_empty() { "" } else { "\n" };
+    let patched = report.patched.as_ref().map(|patched| format!("Patched: {}\n", patched.text()));
     format!(
-        "{table}{gap}{} added, {} changed, {} removed, {} the same; {} are new\n",
+        "{table}{gap}{} added, {} changed, {} removed, {} the same; {} are new\n{}",
         count(report.added.len() as u64, "image"),
         report.changed.len(),
         report.removed.len(),
         report.unchanged,
-        size(report.new_bytes)
+        size(report.new_bytes),
+        patched.unwrap_or_default()
     )
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::sync::Arc;
+
 use krs_core::bundle::{Bundle, Freshness, Policy};
+use krs_core::sync::rebuild::describe;
 
 use super::{drive, keys, policy};
 use crate::args::InspectArgs;
@@ -16,10 +19,11 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failu
     }
     let bundle = Bundle::open_with(&args.file, &args.volumes.volumes, &policy)
         .map_err(|error| policy::not_opened(error, &args.volumes))?;
+    let bundle = Arc::new(bundle);
     let images = bundle.images()?;
     let warnings = policy::remarks(&bundle);
     warnings.iter().for_each(|warning| console.warning(warning));
-    let report = InspectReport::new(&bundle, &images, warnings)?;
+    let report = InspectReport::new(&bundle, &images, describe(&bundle)?, warnings)?;
     console.result(&report, || report.text(args.tree))?;
     policy::has_all_images(&bundle)
 }

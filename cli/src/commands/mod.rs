@@ -28,6 +28,7 @@ mod receipt;
 mod receipts;
 mod registries;
 mod runtime;
+mod scratch;
 mod sequence;
 mod serve;
 mod sets;

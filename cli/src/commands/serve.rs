@@ -6,11 +6,12 @@ use std::sync::Arc;
 use camino::Utf8Path;
 use krs_core::bundle::Bundle;
 use krs_core::oci::digest::Digest;
-use krs_core::sync::rebuild::{Bundles, Chain, RebuildError, RebuiltLayers, Scratch};
+use krs_core::sync::rebuild::{Bundles, Chain, RebuildError, RebuiltLayers};
 use krs_core::sync::serve::{ServeOptions, Server, Tls};
 use serde::Serialize;
 
 use super::runtime::runtime;
+use super::scratch::scratch;
 use super::{files, policy, signals};
 use crate::args::ServeArgs;
 use crate::console::Console;
@@ -37,7 +38,7 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
     let bundle = Arc::new(policy::open(&args.file, &args.volumes, &args.policy, console)?);
     let images = bundle.images()?;
     let (bases, progress) = (files::reusable(&args.base)?, console.progress());
-    let scratch = args.scratch.clone().map_or_else(Scratch::default, |folder| Scratch::new(folder, None));
+    let scratch = scratch(args.scratch.as_deref(), &bundle)?;
     let rebuilt = Arc::new(RebuiltLayers::new(scratch));
     runtime()?.block_on(async {
         let all = [vec![Arc::clone(&bundle)], bases.clone()].concat();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use krs_core::bundle::{Bundle, BundleError};
 use krs_core::registry::Statistics;
 use krs_core::set::LoadedSets;
+use krs_core::sync::compact::{Candidates, LayerOutcome};
 use krs_core::sync::plan::{Plan, SourceShare};
 use krs_core::sync::pull::PullReport;
 use krs_core::sync::resolve::{LeftBehind, Resolved, ResolvedImage};
@@ -15,6 +16,7 @@ use super::facts::Facts;
 use super::forecast::Forecast;
 use super::human::{count, duration, rate, retries, seconds, size};
 use super::images::{self, ImageFacts, Input, MissingFacts, Referrer};
+use super::patched::{self, CandidateFacts, OutcomeFacts};
 use super::sets::FileRemark;
 use super::settings::SettingsFacts;
 use super::table::facts;
@@ -39,6 +41,12 @@ pub(crate) struct BundleReport {
     sources: Vec<SourceFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     left_behind: Option<Left>,
+    /// What became of layers that might travel as patches, the largest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compact_layers: Option<Vec<OutcomeFacts>>,
+    /// What would be tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compact_plan: Option<CandidateFacts>,
     /// Fields that a site with an older krs could not read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     omitted: Vec<String>,
@@ -186,6 +194,8 @@ impl BundleReport {
             images,
             sources: plan.sources.iter().map(SourceFacts::from).collect(),
             left_behind: Left::new(&resolved.left_behind),
+            compact_layers: None,
+            compact_plan: None,
             omitted: plan.omitted.iter().map(ToString::to_string).collect(),
             warnings: loaded.warnings.iter().map(FileRemark::from).collect(),
             settings: None,
@@ -196,6 +206,18 @@ impl BundleReport {
     #[must_use]
     pub(crate) fn with_settings(self, settings: Option<SettingsFacts>) -> Self {
         Self { settings, ..self }
+    }
+
+    /// Adds what became of layers that might travel as patches.
+    #[must_use]
+    pub(crate) fn with_outcomes(self, layers: Option<&[LayerOutcome]>) -> Self {
+        Self { compact_layers: layers.map(patched::outcomes), ..self }
+    }
+
+    /// Adds which layers may travel as patches.
+    #[must_use]
+    pub(crate) fn with_candidates(self, candidates: Option<&Candidates>) -> Self {
+        Self { compact_plan: candidates.map(CandidateFacts::from), ..self }
     }
 
     /// What stands in the way of writing what is planned.
@@ -209,7 +231,10 @@ impl BundleReport {
         lines.extend(self.settings.iter().map(|settings| ("Settings", settings.text())));
         if let Some(run) = &self.run {
             let elapsed = Duration::from_secs_f64(run.elapsed_seconds);
-            let mut took = format!("{}, {}", duration(elapsed), rate(run.bytes_received, elapsed));
+            let mut took = duration(elapsed);
+            if run.bytes_received > 0 {
+                took.push_str(&format!(", {}", rate(run.bytes_received, elapsed)));
+            }
             took.push_str(&retries(run.retries, run.retries_left));
             lines.push(("Took", took));
             if run.bytes_resumed > 0 {
@@ -230,6 +255,7 @@ impl BundleReport {
             lines.retain(|(name, _)| *name != "Signed by");
             lines.push(("To fetch", size(self.fetch_bytes)));
             lines.extend(self.forecast.lines());
+            lines.extend(self.compact_plan.iter().map(|plan| ("To patch", plan.text())));
         }
         for SourceFacts { source, image_count, bytes } in &self.sources {
             let images = count(*image_count as u64, "image");
@@ -241,6 +267,10 @@ impl BundleReport {
         let mut text = images::table(&self.images);
         text.push('\n');
         text.push_str(&facts(&lines));
+        if let Some(layers) = self.compact_layers.as_deref().filter(|layers| !layers.is_empty()) {
+            text.push('\n');
+            text.push_str(&patched::outcome_text(layers));
+        }
         text
     }
 }

@@ -6,12 +6,15 @@ use krs_core::error::chain;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Destination;
 use krs_core::registry::Statistics;
-use krs_core::sync::push::{Delivery, PushError, PushReport, ReferrerProblem, TagBefore, TagState, Target};
+use krs_core::sync::push::{
+    Delivery, PushError, PushReport, RebuildForecast, ReferrerProblem, TagBefore, TagState, Target,
+};
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::human::{count, duration, rate, retries, seconds, size};
 use super::images::short_name;
+use super::patched::RebuildFacts;
 use super::table::{Align, Table, sentence};
 
 #[derive(Debug, Serialize)]
@@ -217,6 +220,9 @@ struct DryDestination {
     images: usize,
     #[serde(flatten)]
     tags: TagCounts,
+    /// What would be made of patches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuild: Option<RebuildFacts>,
     #[serde(skip)]
     text: String,
 }
@@ -237,16 +243,23 @@ pub(crate) struct DryPushReport {
 }
 
 impl DryPushReport {
-    /// Of deliveries, with what their tags name now.
-    pub(crate) fn new(bundle: PushedBundle, deliveries: &[Delivery], states: &[Vec<TagState>]) -> Self {
+    /// Of deliveries, with what their tags name now, and what would be made for them.
+    pub(crate) fn new(
+        bundle: PushedBundle,
+        deliveries: &[Delivery],
+        states: &[Vec<TagState>],
+        forecasts: &[Option<RebuildForecast>],
+    ) -> Self {
         let (mut destinations, mut targets) = (Vec::new(), Vec::new());
-        for (delivery, states) in deliveries.iter().zip(states) {
+        for ((delivery, states), forecast) in deliveries.iter().zip(states).zip(forecasts) {
             let to = &delivery.destination;
             let (tags, images) = (TagCounts::of(states), delivery.targets.len());
             let table = table(to, &delivery.targets, states, "would move");
             let shown = count(images as u64, "image");
-            let text = table + &sentence(&format!("{shown} would be brought to {to}; {}", tags.text()));
-            destinations.push(DryDestination { destination: to.to_string(), images, tags, text });
+            let mut text = table + &sentence(&format!("{shown} would be brought to {to}; {}", tags.text()));
+            let rebuild = forecast.map(RebuildFacts::from);
+            text.extend(rebuild.iter().map(|rebuild| sentence(&rebuild.text())));
+            destinations.push(DryDestination { destination: to.to_string(), images, tags, rebuild, text });
             targets.extend(delivery.targets.iter().map(|target| TargetFacts::new(to, target, states)));
         }
         let destination = only(deliveries.iter());

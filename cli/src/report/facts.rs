@@ -85,7 +85,7 @@ impl From<&BundleBase> for Base {
 /// Patches in place of layers.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Patched {
+pub(crate) struct Patched {
     layers: usize,
     /// Of these layers.
     bytes: u64,
@@ -95,7 +95,8 @@ struct Patched {
 }
 
 impl Patched {
-    fn of(manifest: &BundleManifest) -> Option<Self> {
+    /// Of a bundle; `None` if it has no patches.
+    pub(crate) fn of(manifest: &BundleManifest) -> Option<Self> {
         let layers = manifest.patches.iter().flat_map(|patch| &patch.layers);
         let recipes = layers.clone().map(|layer| layer.recipe);
         let own = manifest.patches.iter().map(|patch| patch.digest).chain(recipes).collect::<HashSet<_>>();
@@ -106,6 +107,14 @@ impl Patched {
             patches: manifest.patches.len(),
             patch_bytes: blobs.map(|blob| blob.size).sum(),
         })
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let Self { layers, bytes, patches, patch_bytes } = self;
+        let (layers, bytes) = (count(*layers as u64, "layer"), size(*bytes));
+        let patches = if *patches == 1 { "1 patch".to_owned() } else { format!("{patches} patches") };
+        format!("{layers} ({bytes}), which a site makes of {patches} ({})", size(*patch_bytes))
     }
 }
 
@@ -262,13 +271,7 @@ impl Facts {
             let layers = count(*layers as u64, "layer");
             lines.push(("Base", format!("{layers} ({}) that the site has, by {sources}", size(*bytes))));
         }
-        if let Some(Patched { layers, bytes, patches, patch_bytes }) = &self.patched {
-            let (layers, bytes) = (count(*layers as u64, "layer"), size(*bytes));
-            let patches = if *patches == 1 { "1 patch".to_owned() } else { format!("{patches} patches") };
-            let text =
-                format!("{layers} ({bytes}), which a site makes of {patches} ({})", size(*patch_bytes));
-            lines.push(("Patched", text));
-        }
+        lines.extend(self.patched.iter().map(|patched| ("Patched", patched.text())));
         let missing = self.missing.iter().map(|m| (m.reference.to_string(), m.reason.clone()));
         for Cause { reason, names } in by_cause(missing) {
             if let [name] = names.as_slice() {

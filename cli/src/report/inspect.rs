@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 use krs_core::bundle::{Bundle, BundleError, BundledImages};
 use krs_core::redact::printable;
+use krs_core::sync::rebuild::DescribedLayer;
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
 use super::human::size;
 use super::images::{self, ImageFacts, Input, Node, Referrer, short_name};
+use super::patched::{self, PatchedLayerFacts};
 use super::table::{Align, Table, facts, sentence};
 
 /// What is in a bundle.
@@ -20,6 +22,9 @@ pub(crate) struct InspectReport {
     warnings: Vec<String>,
     sets: Vec<SetFacts>,
     images: Vec<ImageFacts>,
+    /// Layers that a site makes of patches, the largest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    patched_layers: Vec<PatchedLayerFacts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,6 +46,7 @@ impl InspectReport {
     pub(crate) fn new(
         bundle: &Bundle,
         bundled: &BundledImages,
+        described: Vec<DescribedLayer>,
         warnings: Vec<String>,
     ) -> Result<Self, BundleError> {
         let pairs = bundle.manifest().images.iter().zip(&bundled.images);
@@ -80,6 +86,7 @@ impl InspectReport {
             warnings,
             sets: sets.collect(),
             images,
+            patched_layers: patched::patched_layers(described, bundle, bundled),
         })
     }
 
@@ -97,6 +104,10 @@ impl InspectReport {
             text.push_str(&images::table(&self.images));
         }
         text.push('\n');
+        if !self.patched_layers.is_empty() {
+            text.push_str(&patched::patched_text(&self.patched_layers));
+            text.push('\n');
+        }
         text.push_str(&self.names());
         text.push('\n');
         text.push_str(&self.set_table());

@@ -334,3 +334,18 @@ fn a_location_is_read_strictly_and_says_what_is_wrong() {
         site.desk.krs_env(&[("KRS_FROM", "oci:empty,oci:nowhere")], &["plan", site.checkout.path().as_str()]);
     outcome.failed(2, &["oci:empty"]);
 }
+
+#[test]
+fn a_rate_is_said_only_where_something_was_received() {
+    let mut site = Site::new();
+    let image = app("local", 9);
+    let full = site.name_local("local/app", "1.0", Some(image.digest));
+    site.commit();
+    site.write_archive("layout.tar", &oci_layout(&[(&image, containerd_names(&full))]));
+    let local = site.deliver(&["oci:layout.tar"]);
+    assert!(local.out.contains("Took") && !local.out.contains("B/s"), "{local}");
+    site.add(&app("other", 3), "team/other", "1.0");
+    site.commit();
+    let fetched = site.deliver(&["oci:layout.tar"]);
+    assert!(fetched.out.contains("B/s"), "{fetched}");
+}

@@ -10,6 +10,7 @@ mod compact;
 #[cfg(unix)]
 mod compact_faults;
 mod compact_rounds;
+mod compact_shown;
 mod copy;
 #[cfg(unix)]
 mod daemon;

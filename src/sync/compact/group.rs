@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::choose::{Group, Layer};
 use super::error::CompactError;
 use super::layers::{self, Plain, Target};
-use super::outcome::LayerOutcome;
+use super::outcome::{self, LayerOutcome, PatchOutcome};
 use super::recipes::RecipeCache;
 use super::work::{self, PARTS};
 use crate::bundle::{BundlePatch, PATCH_MEDIA_TYPE, PatchBase, PatchedLayer};
@@ -191,7 +191,9 @@ impl Maker {
             });
             made.blobs.push(recipe);
             let of_files = report.files.iter().map(|file| file.travels).sum::<u64>();
-            made.layers.push(outcome(layer, Ok(of_files + target.recipe.len() as u64)));
+            let (files, file_count) = outcome::files(&report.files);
+            let bytes = of_files + target.recipe.len() as u64;
+            made.layers.push(outcome(layer, Ok(PatchOutcome { patch: digest, bytes, files, file_count })));
         }
         let bases = report.bases.iter().filter_map(|number| sources.get(*number));
         let bases = bases.map(|plain| PatchBase { digest: plain.digest, plain_size: plain.content.length() });
@@ -217,6 +219,6 @@ impl Maker {
     }
 }
 
-fn outcome(layer: &Layer, travels: Result<u64, String>) -> LayerOutcome {
+fn outcome(layer: &Layer, travels: Result<PatchOutcome, String>) -> LayerOutcome {
     LayerOutcome { digest: layer.digest, size: layer.size, name: layer.name.clone(), travels }
 }

@@ -27,11 +27,11 @@ use crate::oci::digest::Digest;
 use crate::progress::Progress;
 use crate::registry::Client;
 use crate::set::CheckedSet;
-use crate::sync::plan::{Patches, Plan, PlanOptions};
+use crate::sync::plan::{Base, Patches, Plan, PlanOptions};
 use crate::sync::resolve::Resolved;
 
 pub use error::CompactError;
-pub use outcome::LayerOutcome;
+pub use outcome::{FileOutcome, LayerOutcome, PatchOutcome};
 pub use recipes::RecipeCache;
 pub use work::WorkFolder;
 
@@ -129,6 +129,46 @@ pub async fn compact(
     patches.blobs.dedup_by_key(|blob| blob.digest);
     compacted.plan = compacted.plan.with_patches(plan_options, patches, &files)?;
     Ok(compacted)
+}
+
+/// A layer that may travel as a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The layer.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// What it belongs to.
+    pub name: String,
+    /// Whether the sites have layers of which it may be made. Otherwise only what it shares with other layers of the bundle is saved.
+    pub has_base: bool,
+}
+
+/// What [`compact`] would try.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// The layers, in the order of the archive.
+    pub layers: Vec<Candidate>,
+    /// Layers of the sites that would be read.
+    pub base_layers: usize,
+    /// Their bytes.
+    pub base_bytes: u64,
+}
+
+/// Finds what [`compact`] would try, from the plan alone: how small patches are is known only after they are made.
+pub fn candidates(plan: &Plan, (resolved, sets): (&Resolved, &[&CheckedSet]), base: &Base) -> Candidates {
+    let groups = choose::choose(plan, resolved, &EdgeNames::new(resolved, sets), base);
+    let bases = groups.iter().flat_map(|group| &group.bases).map(|layer| (layer.digest, layer.size));
+    let bases = bases.collect::<HashMap<_, _>>();
+    let layers = groups.iter().flat_map(|group| {
+        group.targets.iter().map(|layer| Candidate {
+            digest: layer.digest,
+            size: layer.size,
+            name: layer.name.clone(),
+            has_base: !group.bases.is_empty(),
+        })
+    });
+    Candidates { layers: layers.collect(), base_layers: bases.len(), base_bytes: bases.values().sum() }
 }
 
 /// Each layer once.

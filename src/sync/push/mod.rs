@@ -35,6 +35,7 @@ use tags_before::TagsBefore;
 
 pub use base::{expected as expected_in, find as find_layer};
 pub use error::{Claim, MissingLayer, PushError, TargetError};
+pub use patched::RebuildForecast;
 pub use put::{PutOutcome, put_as_manifest, put_manifest, put_tag, send_manifest};
 pub use referrers::{
     PushedReferrer, ReferrerProblem, WrittenList, list as list_referrers, mend as mend_lists,
@@ -114,27 +115,8 @@ pub async fn deliver(
     PushOptions { jobs, referrers }: PushOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<PushReport, PushError> {
-    let tags = |target: &Target| {
-        target.tags.iter().map(|tag| (target.repository.clone(), tag.clone())).collect::<Vec<_>>()
-    };
-    let run = Run {
-        client,
-        destination,
-        bundle,
-        images,
-        rebuilt,
-        transfers: Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))),
-        referrers,
-        optional: images
-            .images
-            .iter()
-            .map(|image| images.manifests.optional(&image.root, &image.closure))
-            .collect(),
-        claimed: targets.iter().flat_map(tags).collect(),
-        progress,
-        counts: Counts::default(),
-        tags_before: TagsBefore::default(),
-    };
+    let content = (bundle, images, rebuilt);
+    let run = run_of(client, content, (destination, targets), PushOptions { jobs, referrers }, progress);
     let mut needs = run.needs(targets);
     let (present, mut failures) = run.query(&needs).await;
     // Before anything is written, so that a delta whose base is missing changes nothing.
@@ -185,6 +167,57 @@ pub async fn deliver(
         Ok(PushReport { referrers: problems, tags, ..run.counts.report(done) })
     } else {
         Err(PushError::Targets { total, failed, referrers: problems })
+    }
+}
+
+/// Finds what [`deliver`] would make of patches for one delivery: whether the registry has the layers that patches read, and whether
+/// the scratch space is large enough. Reads no layer, and writes nothing. `earlier` as there.
+///
+/// # Errors
+/// [`PushError::Base`] and [`PushError::Rebuild`], with which the push would end before it writes anything; [`PushError::Registry`].
+pub async fn forecast(
+    client: &Client,
+    content: (&Arc<Bundle>, &BundledImages, &RebuiltLayers),
+    (delivery, earlier): (&Delivery, &[Delivery]),
+    options: PushOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<RebuildForecast, PushError> {
+    let Delivery { destination, targets } = delivery;
+    let run = run_of(client, content, (destination, targets), options, progress);
+    let mut needs = run.needs(targets);
+    let (present, _) = run.query(&needs).await;
+    run.find_base(&mut needs, &present, targets).await?;
+    run.find_earlier(&mut needs, earlier);
+    run.forecast(&needs, &present, targets).await
+}
+
+fn run_of<'a>(
+    client: &'a Client,
+    (bundle, images, rebuilt): (&'a Arc<Bundle>, &'a BundledImages, &'a RebuiltLayers),
+    (destination, targets): (&'a Destination, &[Target]),
+    PushOptions { jobs, referrers }: PushOptions,
+    progress: &'a Arc<dyn Progress>,
+) -> Run<'a> {
+    let tags = |target: &Target| {
+        target.tags.iter().map(|tag| (target.repository.clone(), tag.clone())).collect::<Vec<_>>()
+    };
+    Run {
+        client,
+        destination,
+        bundle,
+        images,
+        rebuilt,
+        transfers: Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))),
+        referrers,
+        optional: images
+            .images
+            .iter()
+            .map(|image| images.manifests.optional(&image.root, &image.closure))
+            .collect(),
+        claimed: targets.iter().flat_map(tags).collect(),
+        progress,
+        counts: Counts::default(),
+        tags_before: TagsBefore::default(),
     }
 }
 

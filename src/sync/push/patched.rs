@@ -25,6 +25,48 @@ impl Run<'_> {
         present: &Present,
         targets: &[Target],
     ) -> Result<(), PushError> {
+        let (wanted, sources) = self.find_work(needs, present, targets).await?;
+        let patches = &self.bundle.manifest().patches;
+        self.rebuilt.make(patches, &wanted, &sources, self.progress).await?;
+        for need in needs.iter_mut().filter(|need| wanted.contains(&need.digest)) {
+            need.rebuilt = self.rebuilt.get(&need.digest);
+        }
+        Ok(())
+    }
+
+    /// What [`make_layers`](Self::make_layers) would do, after it found the bases and the scratch space.
+    pub(super) async fn forecast(
+        &self,
+        needs: &[Need],
+        present: &Present,
+        targets: &[Target],
+    ) -> Result<RebuildForecast, PushError> {
+        let (wanted, sources) = self.find_work(needs, present, targets).await?;
+        let patches = &self.bundle.manifest().patches;
+        let (work, scratch_bytes) = self.rebuilt.work(patches, &wanted, &sources);
+        if work.steps.is_empty() {
+            return Ok(RebuildForecast::default());
+        }
+        self.rebuilt.scratch().check()?;
+        self.rebuilt.scratch().check_space(scratch_bytes)?;
+        let made = patches.iter().flat_map(|patch| &patch.layers);
+        let made = made.filter(|layer| wanted.contains(&layer.digest));
+        Ok(RebuildForecast {
+            layers: wanted.len(),
+            bytes: made.map(|layer| layer.size).sum(),
+            plain_bytes: work.plain,
+            base_layers: work.steps.iter().map(|step| step.read_first.len()).sum(),
+            scratch_bytes,
+        })
+    }
+
+    /// The layers that have to be made, and where what they are made of is.
+    async fn find_work(
+        &self,
+        needs: &[Need],
+        present: &Present,
+        targets: &[Target],
+    ) -> Result<(BTreeSet<Digest>, Sources<'_>), PushError> {
         let is_wanted = |need: &&Need| {
             let has = |name: &RepositoryName| present.contains(&(name.clone(), need.digest));
             need.elsewhere.is_none()
@@ -36,13 +78,7 @@ impl Run<'_> {
             wanted.map(|need| (need.digest, &need.repositories)).unzip();
         let own = own.into_iter().flatten().cloned().collect::<BTreeSet<_>>();
         let edge = self.find_bases(&wanted, &own, targets).await?;
-        let sources = Sources { bundle: self.bundle, edge };
-        let patches = &self.bundle.manifest().patches;
-        self.rebuilt.make(patches, &wanted, &sources, self.progress).await?;
-        for need in needs.iter_mut().filter(|need| wanted.contains(&need.digest)) {
-            need.rebuilt = self.rebuilt.get(&need.digest);
-        }
-        Ok(())
+        Ok((wanted, Sources { bundle: self.bundle, edge }))
     }
 
     /// Finds the repositories that have the layers from which the `wanted` ones are made.
@@ -77,6 +113,21 @@ impl Run<'_> {
         }
         Err(PushError::Base { registry: self.destination.registry.clone(), missing })
     }
+}
+
+/// What making the layers of one delivery takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RebuildForecast {
+    /// Layers that are made.
+    pub layers: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that are expanded and made, without compression.
+    pub plain_bytes: u64,
+    /// Layers that are read first: from the registry, or the archive.
+    pub base_layers: usize,
+    /// Most bytes of scratch space at one time.
+    pub scratch_bytes: u64,
 }
 
 /// What layers are made of: what the archive has, and layers at the destination, each with a repository that has it.

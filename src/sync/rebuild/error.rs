@@ -82,9 +82,15 @@ impl Classify for RebuildError {
 
     fn help(&self) -> Option<String> {
         match self {
-            Self::Space { .. } | Self::Scratch { .. } => {
-                Some("free some space, or choose another folder with --scratch".to_owned())
-            }
+            Self::Scratch { source, .. } => Some(match source.kind() {
+                io::ErrorKind::NotFound => "make this folder, or choose another one with --scratch".to_owned(),
+                io::ErrorKind::NotADirectory => "choose a folder with --scratch".to_owned(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    "choose a folder that can be written with --scratch".to_owned()
+                }
+                _ => "free some space, or choose another folder with --scratch".to_owned(),
+            }),
+            Self::Space { .. } => Some("free some space, or choose another folder with --scratch".to_owned()),
             Self::Base { source, .. } => source.help(),
             Self::Bundle(e) => e.help(),
             Self::Missing { .. } => Some(

@@ -2,9 +2,10 @@
 //! Makes the layers of a bundle that travel as patches: reads the layers that a patch reads back from where they are, makes the
 //! new ones in scratch space, and verifies size and digest of each before anything else sees it.
 //!
-//! `order` ← `chain`, `list`, `error` ← `scratch` ← `layer`, `sources` ← `expand`, `make` ← this file.
+//! `order` ← `chain`, `list`, `error` ← `scratch` ← `layer`, `sources` ← `describe`, `expand`, `make` ← this file.
 
 mod chain;
+mod describe;
 mod error;
 mod expand;
 mod layer;
@@ -29,6 +30,7 @@ use crate::oci::digest::Digest;
 use crate::progress::{Activity, Progress};
 
 pub use chain::Chain;
+pub use describe::{DescribedLayer, DescribedSource, describe};
 pub use error::{RebuildError, RebuildProblem};
 pub use layer::RebuiltLayer;
 pub use list::{MAX_PATCH_LIST, PatchList, PatchListBlob};
@@ -52,6 +54,24 @@ impl RebuiltLayers {
     /// A layer that was made.
     pub fn get(&self, digest: &Digest) -> Option<Arc<RebuiltLayer>> {
         self.layers.lock().get(digest).cloned()
+    }
+
+    /// The work to make those of the `wanted` layers that were not made before, and the scratch space that it takes.
+    pub fn work(
+        &self,
+        patches: &[BundlePatch],
+        wanted: &BTreeSet<Digest>,
+        source: &impl RebuildSource,
+    ) -> (Work, u64) {
+        let wanted = self.not_made(wanted);
+        let work = work(patches, &wanted);
+        let scratch = scratch_bytes(patches, (&wanted, &work), source);
+        (work, scratch)
+    }
+
+    /// The folder in which layers are made.
+    pub const fn scratch(&self) -> &Scratch {
+        &self.scratch
     }
 
     /// Frees the space of a layer once nothing reads it any more.
@@ -117,14 +137,7 @@ impl RebuiltLayers {
         if work.steps.is_empty() {
             return Ok(());
         }
-        let of_steps = work.steps.iter().filter_map(|step| {
-            let patch = patches.get(step.patch)?;
-            let layers = patch.layers.iter().filter(|layer| wanted.contains(&layer.digest));
-            let recipes = layers.map(|layer| layer.recipe).collect::<BTreeSet<_>>();
-            let blobs = recipes.iter().chain([&patch.digest]).map(|digest| source.scratch_size(digest));
-            Some(blobs.fold(0, u64::saturating_add))
-        });
-        self.scratch.check_space(work.peak.saturating_add(of_steps.max().unwrap_or_default()))?;
+        self.scratch.check_space(scratch_bytes(patches, (wanted, work), source))?;
         progress.begin(Activity::Rebuild, work.plain);
         let made = self.make_all(patches, wanted, work, source, progress).await;
         progress.end(Activity::Rebuild);
@@ -174,4 +187,20 @@ impl RebuiltLayers {
         }
         Ok(())
     }
+}
+
+/// Most bytes of scratch space at one time.
+fn scratch_bytes(
+    patches: &[BundlePatch],
+    (wanted, work): (&BTreeSet<Digest>, &Work),
+    source: &impl RebuildSource,
+) -> u64 {
+    let of_steps = work.steps.iter().filter_map(|step| {
+        let patch = patches.get(step.patch)?;
+        let layers = patch.layers.iter().filter(|layer| wanted.contains(&layer.digest));
+        let recipes = layers.map(|layer| layer.recipe).collect::<BTreeSet<_>>();
+        let blobs = recipes.iter().chain([&patch.digest]).map(|digest| source.scratch_size(digest));
+        Some(blobs.fold(0, u64::saturating_add))
+    });
+    work.peak.saturating_add(of_steps.max().unwrap_or_default())
 }

@@ -42,8 +42,16 @@ impl Scratch {
         tempfile::tempfile_in(self.folder.as_std_path()).map_err(|source| self.error(source))
     }
 
+    /// Checks that files can be made there.
+    ///
+    /// # Errors
+    /// [`RebuildError::Scratch`].
+    pub fn check(&self) -> Result<(), RebuildError> {
+        self.file().map(drop)
+    }
+
     /// Checks that there is space for so many bytes.
-    pub(super) fn check_space(&self, needed: u64) -> Result<(), RebuildError> {
+    pub(in crate::sync) fn check_space(&self, needed: u64) -> Result<(), RebuildError> {
         let free = space(self.folder()).map(|space| space.free);
         let available = free.into_iter().chain(self.limit).min();
         match available.filter(|available| *available < needed) {

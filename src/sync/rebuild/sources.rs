@@ -40,7 +40,12 @@ fn archived(bundle: &Arc<Bundle>, digest: &Digest) -> Result<StoredBlob, Rebuild
     let blob = *bundle.blob(digest).ok_or(RebuildError::Missing { digest: *digest })?;
     bundle.check_header(&blob)?;
     io::copy(&mut bundle.reader(&blob), &mut io::sink()).map_err(|e| bundle.read_error(&blob, e))?;
-    Ok(Arc::new(ArchivedBlob { bundle: Arc::clone(bundle), blob }))
+    Ok(Arc::new(in_archive(bundle, blob)))
+}
+
+/// A blob of an archive as it is, whose digest is not compared.
+pub(super) fn in_archive(bundle: &Arc<Bundle>, blob: BundleBlob) -> impl ReadAt + Send + use<> {
+    ArchivedBlob { bundle: Arc::clone(bundle), blob }
 }
 
 struct ArchivedBlob {

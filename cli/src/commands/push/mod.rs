@@ -12,10 +12,11 @@ use krs_core::oci::reference::RegistryHost;
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
 use krs_core::sync::push::{self, Delivery, PushError, PushOptions, ReferrerProblem};
-use krs_core::sync::rebuild::{RebuiltLayers, Scratch};
+use krs_core::sync::rebuild::RebuiltLayers;
 
 use self::memory::Memory;
 use super::runtime::runtime;
+use super::scratch::scratch;
 use super::signals;
 use super::{policy, registries};
 use crate::args::{PushArgs, PushReferrers};
@@ -41,19 +42,20 @@ pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
         facts.add_warning(text);
     };
     destinations::warnings(args, &bundle, &sets).into_iter().for_each(&mut warn);
+    let rebuilt = RebuiltLayers::new(scratch(args.scratch.as_deref(), &bundle)?);
     let mut memory = Memory::new(args, &bundle);
     memory.check(&deliveries, &mut warn)?;
     if args.dry_run {
-        let states = show_tags(args, &deliveries, console, &mut warn)?;
-        let report = DryPushReport::new(facts, &deliveries, &states);
-        return console.result(&report, || report.text());
+        let content = (&bundle, &images, &rebuilt);
+        let shown = show(args, content, &deliveries, console, &mut warn)?;
+        let report = DryPushReport::new(facts, &deliveries, &shown.states, &shown.forecasts);
+        console.result(&report, || report.text())?;
+        return shown.error.map_or(Ok(()), |error| Err(error.into()));
     }
     memory.prepare(&mut warn)?;
     let progress = console.progress();
     let client = registries::client(&args.registry, &progress)?;
     let began = Instant::now();
-    let scratch = args.scratch.clone().map_or_else(Scratch::default, |folder| Scratch::new(folder, None));
-    let rebuilt = RebuiltLayers::new(scratch);
     let push = Push { client: &client, bundle: &bundle, images: &images, rebuilt, args, progress: &progress };
     let runtime = runtime()?;
     let pushed = runtime.block_on(async {
@@ -98,10 +100,7 @@ impl Push<'_> {
         memory: &Memory,
         warn: memory::Warn<'_>,
     ) -> (Vec<DeliveryOutcome<'a>>, Option<Failure>) {
-        let options = PushOptions {
-            jobs: self.args.registry.jobs.get(),
-            referrers: self.args.referrers != PushReferrers::None,
-        };
+        let options = push_options(self.args);
         let (mut done, mut not_remembered) = (Vec::with_capacity(deliveries.len()), None);
         for (n, delivery) in deliveries.iter().enumerate() {
             let earlier = deliveries.get(..n).unwrap_or_default();
@@ -127,25 +126,58 @@ impl Push<'_> {
     }
 }
 
-/// What the tags name at the edge, for a push that is not done.
-fn show_tags(
+/// What is at the edge, for a push that is not done.
+#[derive(Default)]
+struct Shown {
+    /// What the tags of each delivery name.
+    states: Vec<Vec<push::TagState>>,
+    /// What would be made of patches for each, where that is known.
+    forecasts: Vec<Option<push::RebuildForecast>>,
+    /// The first reason why a push would end before it writes anything.
+    error: Option<PushError>,
+}
+
+fn show(
     args: &PushArgs,
+    content: (&Arc<Bundle>, &BundledImages, &RebuiltLayers),
     deliveries: &[Delivery],
     console: &Console,
     warn: memory::Warn<'_>,
-) -> Result<Vec<Vec<push::TagState>>, Failure> {
-    let client = registries::client(&args.registry, &console.progress())?;
-    let mut states = Vec::with_capacity(deliveries.len());
+) -> Result<Shown, Failure> {
+    let progress = console.progress();
+    let client = registries::client(&args.registry, &progress)?;
+    let has_patches = !content.0.manifest().patches.is_empty();
+    let mut shown = Shown::default();
     let runtime = runtime()?;
-    for delivery in deliveries {
+    for (n, delivery) in deliveries.iter().enumerate() {
+        let destination = &delivery.destination;
         let (of_one, error) = runtime.block_on(push::tag_states(&client, delivery));
+        shown.states.push(of_one);
+        // A registry that does not answer is not asked for more.
+        let is_asked = has_patches && error.is_none();
         if let Some(error) = error {
-            let destination = &delivery.destination;
             warn(format!("which tags would move at {destination} is not known: {}", chain(&error)));
         }
-        states.push(of_one);
+        let mut forecast = None;
+        if is_asked {
+            let earlier = deliveries.get(..n).unwrap_or_default();
+            let (delivery, options) = ((delivery, earlier), push_options(args));
+            match runtime.block_on(push::forecast(&client, content, delivery, options, &progress)) {
+                Ok(known) => forecast = Some(known),
+                Err(PushError::Query(error)) => {
+                    let error = chain(&error);
+                    warn(format!("which layers would be made for {destination} is not known: {error}"));
+                }
+                Err(error) => shown.error = shown.error.or(Some(error)),
+            }
+        }
+        shown.forecasts.push(forecast);
     }
-    Ok(states)
+    Ok(shown)
+}
+
+fn push_options(args: &PushArgs) -> PushOptions {
+    PushOptions { jobs: args.registry.jobs.get(), referrers: args.referrers != PushReferrers::None }
 }
 
 /// The error of a push: what failed at its destinations, or else the referrers that are missing there.

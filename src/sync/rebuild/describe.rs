@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a bundle says of the layers that a site makes: from which layers, and how much of which patch.
+
+use std::sync::Arc;
+
+use krs_compact::patch::{Directory, Limits, Patch};
+
+use super::error::{RebuildError, RebuildProblem};
+use super::sources;
+use crate::bundle::{Bundle, BundlePatch};
+use crate::oci::digest::Digest;
+
+/// A layer that travels as a part of a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedLayer {
+    /// The layer.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// Bytes of its content without compression.
+    pub plain_size: u64,
+    /// The patch.
+    pub patch: Digest,
+    /// Bytes of the patch, which may make other layers too.
+    pub patch_size: u64,
+    /// About how many bytes of the patch this layer takes, and those of its recipe.
+    pub bytes: u64,
+    /// What it is made of.
+    pub sources: Vec<DescribedSource>,
+}
+
+/// A layer of which another one is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedSource {
+    /// The layer.
+    pub digest: Digest,
+    /// Repositories at the site that are said to have it; none for a layer of the bundle.
+    pub repositories: Vec<String>,
+}
+
+/// Describes the layers that travel as patches, in the order in which a site makes them. Reads the directory of each patch, and
+/// compares no digest: [`verify`](Bundle::verify) does.
+///
+/// # Errors
+/// [`RebuildError::Layer`] if a patch cannot be read, or makes other layers than the manifest says.
+pub fn describe(bundle: &Arc<Bundle>) -> Result<Vec<DescribedLayer>, RebuildError> {
+    let size = |digest: &Digest| bundle.blob(digest).map_or(0, |blob| blob.size);
+    let mut described = Vec::new();
+    for patch in &bundle.manifest().patches {
+        let directory = directory(bundle, patch)?;
+        for (number, layer) in patch.layers.iter().enumerate() {
+            let source = |number: &usize| {
+                let base = patch.bases.get(*number).map(|base| base.digest);
+                let earlier = || patch.layers.get(number.checked_sub(patch.bases.len())?);
+                let digest = base.or_else(|| earlier().map(|layer| layer.digest))?;
+                let known = bundle.base_layer(&digest);
+                let repositories = known.map(|layer| layer.repositories.clone()).unwrap_or_default();
+                Some(DescribedSource { digest, repositories })
+            };
+            described.push(DescribedLayer {
+                digest: layer.digest,
+                size: layer.size,
+                plain_size: layer.plain_size,
+                patch: patch.digest,
+                patch_size: size(&patch.digest),
+                bytes: share(&directory, number).saturating_add(size(&layer.recipe)),
+                sources: layer.sources.iter().filter_map(source).collect(),
+            });
+        }
+    }
+    Ok(described)
+}
+
+fn directory(bundle: &Arc<Bundle>, patch: &BundlePatch) -> Result<Directory, RebuildError> {
+    let blob = *bundle.blob(&patch.digest).ok_or(RebuildError::Missing { digest: patch.digest })?;
+    bundle.check_header(&blob)?;
+    let error = |source| {
+        let digest = patch.layers.first().map_or(patch.digest, |layer| layer.digest);
+        RebuildError::Layer { digest, patch: patch.digest, source }
+    };
+    let limits = Limits { memory: u64::MAX };
+    let read = Patch::open(sources::in_archive(bundle, blob), limits).map_err(|e| error(e.into()))?;
+    let directory = read.directory();
+    if directory.targets.len() != patch.layers.len() {
+        let (made, named) = (directory.targets.len(), patch.layers.len());
+        return Err(error(RebuildProblem::Directory(format!("it makes {made}, the manifest names {named}"))));
+    }
+    Ok(directory.clone())
+}
+
+/// About how many bytes of a patch a target takes: its part of each stream, which are compressed as one.
+fn share(directory: &Directory, target: usize) -> u64 {
+    let Some(of_target) = directory.targets.get(target) else { return 0 };
+    let streams = directory.streams.iter().zip(&of_target.shares).enumerate();
+    let parts = streams.map(|(stream, (section, share))| {
+        let lengths = directory.targets.iter().filter_map(|target| target.shares.get(stream));
+        let length = lengths.map(|share| u128::from(*share)).sum::<u128>();
+        let part = u128::from(*share) * u128::from(section.stored);
+        u64::try_from(part.checked_div(length).unwrap_or_default()).unwrap_or(u64::MAX)
+    });
+    parts.fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use krs_compact::patch::Target;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_is_divided_by_what_each_target_takes_of_it() {
+        let mut directory = Directory::default();
+        directory.streams[1].stored = 100;
+        directory.streams[2].stored = 7;
+        let target = |share, of_second| {
+            let mut target = Target::default();
+            (target.shares[1], target.shares[2]) = (share, of_second);
+            target
+        };
+        directory.targets = vec![target(750, 0), target(250, 7)];
+        assert_eq!([0, 1, 2].map(|number| share(&directory, number)), [75, 32, 0]);
+        // As large as a hostile patch may say.
+        directory.targets = vec![target(u64::MAX, 0), target(u64::MAX, 0)];
+        directory.streams[1].stored = u64::MAX;
+        assert_eq!(share(&directory, 1), u64::MAX / 2);
+    }
+}
