@@ -113,6 +113,8 @@ mod tests {
     fn goals_have_an_edge() {
         assert!(Goal::Times(1.2).is_met(1.204) && !Goal::Times(1.2).is_met(1.206));
         assert!(Goal::Speed(0.85).is_met(1.0 / 0.846) && !Goal::Speed(0.85).is_met(1.0 / 0.844));
+        assert!(Goal::Rate(20.0).is_met(20.0) && !Goal::Rate(20.0).is_met(19.9));
+        assert_eq!(Goal::Bytes(0.035).text(), "≤ 3.5 % of the bytes");
         assert!(Goal::Bytes(0.0).is_met(0.0) && !Goal::Bytes(0.0).is_met(0.001));
         assert!(Goal::Memory(64 << 20).is_met(67_108_864.0) && !Goal::Memory(64 << 20).is_met(67_108_865.0));
     }

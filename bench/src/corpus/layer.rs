@@ -22,7 +22,7 @@ use xtask::run::{self, Result};
 const MTIME: u64 = 1_767_225_600;
 /// How much later a build is that changes nothing but times: 30 days.
 const LATER: u64 = 30 * 24 * 3600;
-/// Twenty handlers, one of which changes.
+/// A small server; a number in it changes.
 const PROGRAM: &str = include_str!("service.go.txt");
 /// Python, so that it is zlib itself and nothing that resembles it.
 const ZLIB: &str = "import gzip,shutil,sys; \
