@@ -13,6 +13,8 @@ const NEAR_TRIES: usize = 32;
 /// Matches that are offered.
 pub(super) const OFFERS: usize = 15;
 
+type Links = [u32; WINDOW];
+
 /// Plain bytes that were given and can still be copied, and an index of each three of them.
 #[derive(Debug)]
 pub(super) struct History {
@@ -20,9 +22,9 @@ pub(super) struct History {
     /// Position of the first of `bytes`.
     start: u64,
     /// The latest position of each hash, modulo 2^32.
-    heads: Vec<u32>,
+    heads: Box<[u32; 1 << HASH_BITS]>,
     /// Of each position modulo the window: the position before it with the same hash.
-    links: Vec<u32>,
+    links: Box<Links>,
     /// Positions before it are in the index.
     indexed: u64,
 }
@@ -52,8 +54,8 @@ impl History {
         Self {
             bytes: Vec::new(),
             start: 0,
-            heads: vec![0; 1 << HASH_BITS],
-            links: vec![0; WINDOW],
+            heads: Box::new([0; 1 << HASH_BITS]),
+            links: Box::new([0; WINDOW]),
             indexed: 0,
         }
     }
@@ -81,13 +83,14 @@ impl History {
     /// Length of the match at `position` with this distance, up to `most`.
     pub(super) fn match_length(&self, position: u64, distance: usize, most: usize) -> usize {
         let at = self.place(position);
-        match at.checked_sub(distance) {
-            Some(from) if distance > 0 => {
-                let here = &self.bytes[at..];
-                common_prefix(&here[..here.len().min(most)], &self.bytes[from..])
-            }
-            _ => 0,
-        }
+        if distance > 0 && distance <= at { self.length_at(at, distance, most) } else { 0 }
+    }
+
+    /// The same for a place in `bytes`, and a distance that is possible there.
+    #[inline]
+    fn length_at(&self, at: usize, distance: usize, most: usize) -> usize {
+        let here = &self.bytes[at..];
+        common_prefix(&here[..here.len().min(most)], &self.bytes[at - distance..])
     }
 
     /// `length` bytes at `position` are a copy of those this far back.
@@ -112,94 +115,164 @@ impl History {
         }
     }
 
-    /// Length of the longest of the nearest few matches at `position`; 0 if there is none.
+    /// Length of the longest of the nearest few matches at `position`, or one of at least `enough`; 0 if there is none.
     ///
     /// It is asked for the byte behind a token too. A finder reads the bytes of a match ahead of the token, so that of a match at
     /// the next byte, one byte less is certain to be here, on both sides.
-    pub(super) fn longest(&mut self, position: u64) -> u16 {
-        let (mut best, mut left) = (MINIMUM_MATCH - 1, NEAR_TRIES);
-        self.candidates(position, |history, distance| {
-            let at = history.place(position);
-            if history.bytes.get(at - distance + best) == history.bytes.get(at + best) {
-                best = best.max(history.match_length(position, distance, MAXIMUM_MATCH - 1));
+    pub(super) fn longest(&mut self, position: u64, enough: u16) -> u16 {
+        let enough = usize::from(enough).min(MAXIMUM_MATCH - 1);
+        let (at, mut walk) = self.walk(position);
+        let mut best = MINIMUM_MATCH - 1;
+        for _ in 0..NEAR_TRIES {
+            let Some(distance) = walk.next(&self.links) else { break };
+            if self.is_longer(at, distance, best) {
+                best = best.max(self.length_at(at, distance, MAXIMUM_MATCH - 1));
+                if best >= enough {
+                    break;
+                }
             }
-            left -= 1;
-            left > 0 && best < MAXIMUM_MATCH - 1
-        });
+        }
         if best < MINIMUM_MATCH { 0 } else { best as u16 }
     }
 
-    /// Calls `visit` with the distances at which a match at `position` may begin, the nearest first, until it returns `false`.
-    fn candidates(&mut self, position: u64, mut visit: impl FnMut(&Self, usize) -> bool) {
+    /// The distances at which a match at `position` may begin, the nearest first, and where the position is in `bytes`.
+    fn walk(&mut self, position: u64) -> (usize, Walk) {
         self.index(position);
         let at = self.place(position);
-        let Some(hash) = self.hash(at) else { return };
-        let mut candidate = self.heads[hash];
-        let mut last = 0;
-        for _ in 0..TRIES {
-            let distance = (position as u32).wrapping_sub(candidate) as usize;
-            // The index keeps no list of what it dropped: a link that does not lead farther back is not one.
-            if distance == 0 {
-                // The position itself, which is in the index if the next one was asked for.
-                candidate = self.links[candidate as usize % WINDOW];
-                continue;
-            }
-            if distance <= last || distance > WINDOW || distance > at || !visit(self, distance) {
-                return;
-            }
-            last = distance;
-            candidate = self.links[candidate as usize % WINDOW];
+        let (candidate, tries) = self.hash(at).map_or((0, 0), |hash| (self.heads[hash], TRIES));
+        let walk = Walk { position: position as u32, candidate, last: 0, most: at.min(WINDOW), tries };
+        (at, walk)
+    }
+
+    /// Whether a match with this distance may be longer than `best`: if its last bytes, up to the one behind the best, are the same.
+    #[inline]
+    fn is_longer(&self, at: usize, distance: usize, best: usize) -> bool {
+        let end = at + best;
+        // Four bytes, of which the first three are the last of the best match, but for the shortest.
+        match (
+            self.bytes.get(end - 3..=end),
+            self.bytes.get(end - 3 - distance.min(end - 3)..=end - distance),
+        ) {
+            (Some(here), Some(there)) if best >= MINIMUM_MATCH => here == there,
+            _ => self.bytes.get(end) == self.bytes.get(end - distance),
         }
     }
 
     /// The matches at `position` of which none is both nearer and at least as long, the nearest first.
     pub(super) fn offers(&mut self, position: u64) -> Offers {
+        let (at, mut walk) = self.walk(position);
         let mut offers = Offers { offers: [Offer { length: 0, distance: 0 }; OFFERS], count: 0 };
         let mut best = MINIMUM_MATCH - 1;
-        self.candidates(position, |history, distance| {
-            let at = history.place(position);
-            // Most candidates differ where the match would become longer than the best.
-            if history.bytes.get(at - distance + best) == history.bytes.get(at + best) {
-                let length = history.match_length(position, distance, MAXIMUM_MATCH);
-                if length > best {
-                    best = length;
-                    offers.offers[offers.count] = Offer { length: length as u16, distance: distance as u16 };
-                    offers.count += 1;
+        while let Some(distance) = walk.next(&self.links) {
+            if !self.is_longer(at, distance, best) {
+                continue;
+            }
+            let length = self.length_at(at, distance, MAXIMUM_MATCH);
+            if length > best {
+                best = length;
+                offers.offers[offers.count] = Offer { length: length as u16, distance: distance as u16 };
+                offers.count += 1;
+                if offers.count == OFFERS || best >= MAXIMUM_MATCH {
+                    break;
                 }
             }
-            offers.count < OFFERS && best < MAXIMUM_MATCH
-        });
+        }
         offers
+    }
+
+    /// What [`History::offers`] has of this length and longer: by how much the longest is longer, up to 2, and the distance of the
+    /// nearest.
+    ///
+    /// Shorter ones are not compared, which is most of the time. They would count for the number of offers only, where this length is
+    /// so large that there can be many of them: three of at least the length tell all, and each has another length.
+    pub(super) fn offers_from(&mut self, position: u64, length: u16) -> (u16, Option<u16>) {
+        if usize::from(length) > MINIMUM_MATCH + OFFERS - 3 {
+            let offers = self.offers(position);
+            let longest = offers.iter().last().map_or(0, |offer| offer.length);
+            let nearest = offers.iter().find(|offer| offer.length >= length);
+            return (longest.saturating_sub(length).min(2), nearest.map(|offer| offer.distance));
+        }
+        let (at, mut walk) = self.walk(position);
+        let (least, mut nearest) = (usize::from(length), None);
+        let mut best = least.max(MINIMUM_MATCH) - 1;
+        while let Some(distance) = walk.next(&self.links) {
+            if !self.is_longer(at, distance, best) {
+                continue;
+            }
+            let found = self.length_at(at, distance, MAXIMUM_MATCH);
+            if found > best {
+                best = found;
+                nearest = nearest.or(Some(distance as u16));
+                if best >= least + 2 {
+                    break;
+                }
+            }
+        }
+        (best.saturating_sub(least).min(2) as u16, nearest)
     }
 
     /// The number of the candidate with this distance among those of at least this length, the nearest being 0.
     pub(super) fn rank(&mut self, position: u64, length: u16, distance: u16) -> Option<u8> {
-        let (mut rank, mut found) = (0, None);
-        self.candidates(position, |history, candidate| {
-            if candidate == usize::from(distance) {
-                found = Some(rank);
-            } else if history.has_match(position, candidate, length) {
-                rank += 1;
+        let (at, mut walk) = self.walk(position);
+        let (distance, length) = (usize::from(distance), usize::from(length));
+        let mut rank = 0;
+        while let Some(candidate) = walk.next(&self.links).filter(|candidate| *candidate <= distance) {
+            if candidate == distance {
+                return Some(rank);
             }
-            candidate < usize::from(distance)
-        });
-        found
+            rank += u8::from(self.length_at(at, candidate, length) == length);
+        }
+        None
     }
 
     /// The distance of the candidate with this number.
     pub(super) fn ranked(&mut self, position: u64, length: u16, rank: u8) -> Option<u16> {
-        let (mut left, mut found) = (rank, None);
-        self.candidates(position, |history, candidate| {
-            if history.has_match(position, candidate, length) {
+        let (at, mut walk) = self.walk(position);
+        let (mut left, length) = (rank, usize::from(length));
+        while let Some(candidate) = walk.next(&self.links) {
+            if self.length_at(at, candidate, length) == length {
                 if left == 0 {
-                    found = Some(candidate as u16);
-                    return false;
+                    return Some(candidate as u16);
                 }
                 left -= 1;
             }
-            true
-        });
-        found
+        }
+        None
+    }
+}
+
+/// A walk through the positions with one hash, from the newest to older ones.
+struct Walk {
+    position: u32,
+    candidate: u32,
+    /// The last distance.
+    last: usize,
+    /// The largest that is possible.
+    most: usize,
+    tries: usize,
+}
+
+impl Walk {
+    /// The next distance, which is larger than the last one.
+    #[inline]
+    fn next(&mut self, links: &Links) -> Option<usize> {
+        while self.tries > 0 {
+            self.tries -= 1;
+            let distance = self.position.wrapping_sub(self.candidate) as usize;
+            self.candidate = links[self.candidate as usize % WINDOW];
+            // The position itself is in the index if the next one was asked for.
+            if distance == 0 {
+                continue;
+            }
+            // The index keeps no list of what it dropped: a link that does not lead farther back is not one.
+            if distance <= self.last || distance > self.most {
+                break;
+            }
+            self.last = distance;
+            return Some(distance);
+        }
+        self.tries = 0;
+        None
     }
 }
 
@@ -238,9 +311,37 @@ mod tests {
         }
         assert_eq!(history.ranked(18, 5, 2), None);
         assert_eq!(history.rank(18, 3, 5), None);
-        assert_eq!([18, 19, 25].map(|position| history.longest(position)), [7, 6, 0]);
+        assert_eq!([18, 19, 25].map(|position| history.longest(position, u16::MAX)), [7, 6, 0]);
+        assert!(history.longest(18, 5) >= 5);
         // The index is ahead by now, and has the position itself.
         assert_eq!(history.offers(18).iter().count(), 3);
+    }
+
+    /// The shorter way to what is asked of offers has the same answers, also where there are as many as are offered.
+    #[test]
+    fn offers_from_a_length_are_those_of_all_offers() {
+        // One longer by a byte at each place farther back.
+        let text = (0..40u8).map(|byte| byte.wrapping_mul(37)).collect::<Vec<_>>();
+        let mut plain = (3..40)
+            .rev()
+            .flat_map(|length| [&text[..length], &[255 - length as u8]].concat())
+            .collect::<Vec<_>>();
+        let position = plain.len() as u64;
+        plain.extend_from_slice(&text);
+        for shortest in [0, 4, 10] {
+            let mut history = History::new();
+            history.write(0, &plain[..plain.len() - shortest]);
+            for position in (position..plain.len() as u64 - 20).chain(100..110) {
+                for length in 3..45 {
+                    let offers = history.offers(position);
+                    let longest = offers.iter().last().map_or(0, |offer| offer.length);
+                    let nearest =
+                        offers.iter().find(|offer| offer.length >= length).map(|offer| offer.distance);
+                    let expected = (longest.saturating_sub(length).min(2), nearest);
+                    assert_eq!(history.offers_from(position, length), expected, "{position} {length}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -83,13 +83,10 @@ const BETTER: usize = 24;
 
 /// What speaks against an expected match: a longer one here, a nearer one of the same length, one at the next byte.
 fn better(history: &mut History, position: u64, length: u16, distance: u16) -> usize {
-    let offers = history.offers(position);
-    let longest = offers.iter().last().map_or(0, |offer| offer.length);
-    let longer = usize::from(longest.saturating_sub(length).min(2));
-    let nearest = offers.iter().find(|offer| offer.length >= length);
-    let is_nearest = nearest.is_none_or(|offer| offer.distance >= distance);
-    let next = usize::from((history.longest(position + 1) + 1).saturating_sub(length).min(3));
-    (2 * longer + usize::from(is_nearest)) * 4 + next
+    let (longer, nearest) = history.offers_from(position, length);
+    let is_nearest = nearest.is_none_or(|nearest| nearest >= distance);
+    let next = usize::from((history.longest(position + 1, length + 2) + 1).saturating_sub(length).min(3));
+    (2 * usize::from(longer) + usize::from(is_nearest)) * 4 + next
 }
 
 impl TokenModel {
@@ -105,7 +102,7 @@ impl TokenModel {
     ) -> Result<Token, CorrectionError> {
         let model = match expected {
             Token::Literal(_) => {
-                let longest = usize::from(history.longest(position).saturating_sub(2).min(7));
+                let longest = usize::from(history.longest(position, 9).saturating_sub(2).min(7));
                 &mut self.literal_differs[longest][usize::from(self.is_behind_match)][self.outcomes & 7]
             }
             Token::Match { length, distance } => {

@@ -94,6 +94,16 @@ impl Family {
         }
     }
 
+    /// Another family has the same finder, and is tried in its place.
+    #[must_use]
+    pub fn shares_finder(self) -> bool {
+        match self {
+            Self::Pigz(_) => true,
+            Self::Klauspost(variant) => variant.generation == klauspost::Generation::K2,
+            Self::Go(_) | Self::Zlib(_) | Self::Gnu(_) => false,
+        }
+    }
+
     /// The gzip header that this program writes if nobody sets a name or a time.
     #[must_use]
     pub fn header(self) -> [u8; HEADER_SIZE] {

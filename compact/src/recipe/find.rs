@@ -308,7 +308,7 @@ fn verify<R: Read + Seek>(layer: &mut R, recipe: &Recipe) -> Result<(), Stop> {
 /// The match finder and the codes that need the fewest corrections at the beginning of a stream.
 fn best_prediction<R: Read + Seek>(layer: &mut R, header: &[u8]) -> Result<(Family, Trees), Stop> {
     let mut samples = Vec::new();
-    for family in families(header) {
+    for family in families(header).into_iter().filter(|family| !family.shares_finder()) {
         if let Some(bits) = sample(layer, family, Trees::Go, SAMPLE)? {
             samples.push((bits, family));
         }
@@ -317,16 +317,17 @@ fn best_prediction<R: Read + Seek>(layer: &mut R, header: &[u8]) -> Result<(Fami
     // One of each kind of finder: levels of an encoder differ less than encoders do, and a short sample is not the stream.
     let mut kinds = HashSet::new();
     samples.retain(|(_, family)| kinds.insert(family.finder().as_ref().map(discriminant)));
-    let mut best: Option<(u64, Family, Trees)> = None;
+    let mut best: Option<(u64, Family)> = None;
     for &(_, family) in samples.iter().take(BEST) {
-        for trees in Trees::ALL {
-            let bits = sample(layer, family, trees, LONG_SAMPLE)?.unwrap_or(u64::MAX);
-            if best.is_none_or(|(least, ..)| bits < least) {
-                best = Some((bits, family, trees));
-            }
+        let bits = sample(layer, family, Trees::Go, LONG_SAMPLE)?.unwrap_or(u64::MAX);
+        if best.is_none_or(|(least, _)| bits < least) {
+            best = Some((bits, family));
         }
     }
-    best.map(|(_, family, trees)| (family, trees)).ok_or(Stop::Reason(Reason::TooLarge))
+    // Codes follow from the tokens of the stream, whoever expects them, so that one finder tells which are the better ones.
+    let (bits, family) = best.ok_or(Stop::Reason(Reason::TooLarge))?;
+    let other = sample(layer, family, Trees::Zlib, LONG_SAMPLE)?.unwrap_or(u64::MAX);
+    Ok((family, if other < bits { Trees::Zlib } else { Trees::Go }))
 }
 
 /// Bits of corrections for a million plain bytes at the beginning of a stream.
