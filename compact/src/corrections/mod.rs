@@ -5,7 +5,7 @@
 //! token there, and if not, which other. The finder continues from the token of the stream, so that one difference does not cause
 //! others. In the same way the borders of blocks, their types and their codes are stored as differences from what is likely.
 //!
-//! `script` has the order of all decisions, `range` how they become bytes.
+//! The format is described in `docs/reference/patches.md`. `script` has the order of all decisions, `range` how they become bytes.
 
 mod codes;
 mod error;

@@ -3,15 +3,6 @@
 //!
 //! Nearly all decisions of a stream are as predicted, and each costs far below one bit here; a byte-oriented compressor needs a
 //! complete code for each.
-//!
-//! # Format
-//! The coder is a range coder with carry: `low` (a number of any size, of which 32 bits are not written yet) and `range`, at first
-//! 0 and 2^32 - 1. A decision with the probability *p* of `false` (in 1/65536) divides the range: bound = (range >> 16) · p; `false`
-//! keeps the part below the bound, `true` the part from it. While range < 2^24, both move up by 8 bits. At the end, 5 bytes move
-//! out. The first byte is always 0. A decision without a model (direct) halves the range: bound = range >> 1.
-//!
-//! A [`Model`] is the mean of two probabilities, which begin at 1/2 and move to each decision by 1/16 and by 1/128 of the distance
-//! (rounded toward minus infinity in units of 1/65536). *p* is cut to 32..=65504.
 
 /// Probability of one kind of decision.
 #[derive(Debug, Clone, Copy)]

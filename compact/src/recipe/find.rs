@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The recipe of a compressed layer.
+//! How one gzip member of a layer is written.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Seek, Write};
@@ -7,7 +7,7 @@ use std::mem::discriminant;
 
 use super::candidate::{Candidate, Part, families};
 use super::recompress::{RecipeError, recompress};
-use super::{BEHIND_MAXIMUM, Corrections, Gzip, Recipe};
+use super::{BEHIND_MAXIMUM, Corrections, Gzip, MEMBERS_MAXIMUM, Recipe, SETTINGS_MAXIMUM};
 use crate::corrections::{CorrectionError, Limits, RecordError, Trees, record};
 use crate::deflate::inflate::{Fault, GzipReader, InflateError, Piece, PlainReader};
 use crate::encoder::Family;
@@ -22,16 +22,7 @@ const SAMPLE: u64 = 512 << 10;
 const LONG_SAMPLE: u64 = 4 << 20;
 const BEST: usize = 4;
 /// The largest recipe that is worth it, as a part of the layer: one tenth.
-const DIVISOR: u64 = 10;
-
-/// What was found.
-#[derive(Debug)]
-pub enum Found {
-    /// The layer can be made from its plain bytes.
-    Recipe(Recipe),
-    /// The layer travels as it is.
-    None(Reason),
-}
+pub(super) const DIVISOR: u64 = 10;
 
 /// Why a layer has no recipe.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +35,9 @@ pub enum Reason {
     #[error("the gzip stream is not readable: {0}")]
     Inflate(#[source] InflateError),
     /// Several gzip streams, one behind the other.
-    #[error("the layer has several gzip members")]
+    #[error(
+        "the layer has more than {MEMBERS_MAXIMUM} gzip members, or more than {SETTINGS_MAXIMUM} kinds of them"
+    )]
     Members,
     /// Too much behind the gzip stream.
     #[error("more than {BEHIND_MAXIMUM} bytes are behind the gzip stream")]
@@ -63,7 +56,7 @@ pub enum Reason {
 }
 
 /// A failure of the file, or a property of the layer.
-enum Stop {
+pub(super) enum Stop {
     Io(io::Error),
     Reason(Reason),
 }
@@ -83,39 +76,12 @@ impl From<InflateError> for Stop {
     }
 }
 
-/// Finds the recipe of a compressed layer.
-///
-/// # Flow
-/// Each encoder is tried on the first mebibyte. Those that are equal run over the stream. If none is equal to its end, corrections
-/// are made to the match finder that needs the fewest of them at the beginning, and tried.
-///
-/// # Guarantees
-/// A recipe without corrections was compared with the layer, byte for byte; one with corrections by size and CRC-32. The layer is read
-/// from its beginning at most five times, and its first megabytes once for each encoder. Memory is below 64 MiB beside the recipe, which is not larger than a tenth of the layer.
-///
-/// # Errors
-/// The file cannot be read. What is wrong with the layer itself is a [`Reason`].
-pub fn find<R: Read + Seek>(mut layer: R) -> io::Result<Found> {
-    match try_find(&mut layer) {
-        Ok(recipe) => Ok(Found::Recipe(recipe)),
-        Err(Stop::Reason(reason)) => Ok(Found::None(reason)),
-        Err(Stop::Io(error)) => Err(error),
-    }
-}
-
-fn try_find<R: Read + Seek>(layer: &mut R) -> Result<Recipe, Stop> {
-    layer.rewind()?;
-    let mut magic = Vec::new();
-    layer.by_ref().take(4).read_to_end(&mut magic)?;
-    match magic.as_slice() {
-        [0x1f, 0x8b, ..] => {}
-        [0x28, 0xb5, 0x2f, 0xfd] => return Err(Stop::Reason(Reason::Zstd)),
-        _ => return Ok(Recipe::Plain),
-    }
+/// How the first member is written, and where it ends.
+pub(super) fn find_member<R: Read + Seek>(layer: &mut R) -> Result<(Gzip, Tail), Stop> {
     let trial = Trial::read(layer)?;
     let equal = trial.equal_encoders();
-    let family = match (&trial.end, equal.as_slice()) {
-        (Some(_), equal) => equal.first().copied().map(|family| (family, trial.behind.clone())),
+    let found = match (trial.tail, equal.as_slice()) {
+        (Some(tail), equal) => equal.first().copied().map(|family| (family, tail)),
         (None, []) => None,
         (None, equal) => {
             let (rare, common): (Vec<Family>, Vec<Family>) =
@@ -126,10 +92,11 @@ fn try_find<R: Read + Seek>(layer: &mut R) -> Result<Recipe, Stop> {
             }
         }
     };
-    if let Some((family, behind)) = family {
-        return Ok(Recipe::Gzip(Gzip { family, corrections: None, header: trial.header, behind }));
+    let header = trial.header;
+    match found {
+        Some((family, tail)) => Ok((Gzip { family, corrections: None, header, behind: Vec::new() }, tail)),
+        None => correct(layer, header),
     }
-    correct(layer, trial.header)
 }
 
 /// A reader that keeps what was read.
@@ -154,7 +121,7 @@ struct Trial {
     stream: Vec<u8>,
     /// Size of the deflate stream, if all of it was read.
     end: Option<u64>,
-    behind: Vec<u8>,
+    tail: Option<Tail>,
 }
 
 impl Trial {
@@ -162,14 +129,14 @@ impl Trial {
         layer.rewind()?;
         let mut gzip = GzipReader::new(Tee { reader: layer, kept: Vec::new() })?;
         let header = gzip.header().to_vec();
-        let mut trial = Self { header, plain: Vec::new(), stream: Vec::new(), end: None, behind: Vec::new() };
+        let mut trial = Self { header, plain: Vec::new(), stream: Vec::new(), end: None, tail: None };
         while trial.plain.len() < TRIAL {
             match gzip.next()? {
                 Piece::Block(_) => {}
                 Piece::Data { plain, .. } => trial.plain.extend_from_slice(plain),
                 Piece::End => {
                     trial.end = Some(size_of_stream(&gzip));
-                    trial.behind = behind(&mut gzip)?;
+                    trial.tail = Some(Tail::read(&mut gzip)?);
                     break;
                 }
             }
@@ -199,20 +166,39 @@ fn size_of_stream<R: Read>(gzip: &GzipReader<R>) -> u64 {
     (gzip.position() - 8).saturating_sub(gzip.header().len() as u64)
 }
 
-/// The bytes behind a stream.
-fn behind<R: Read>(gzip: &mut GzipReader<R>) -> Result<Vec<u8>, Stop> {
-    let behind = gzip.read_behind(BEHIND_MAXIMUM + 1)?;
-    if behind.starts_with(&[0x1f, 0x8b]) {
-        return Err(Stop::Reason(Reason::Members));
-    }
-    if behind.len() > BEHIND_MAXIMUM {
-        return Err(Stop::Reason(Reason::Behind));
-    }
-    Ok(behind)
+/// Where a member ends.
+pub(super) struct Tail {
+    /// Size of the member.
+    pub(super) size: u64,
+    /// Its plain bytes.
+    pub(super) plain: u64,
+    /// Another member is behind it.
+    pub(super) is_member: bool,
+    /// What is behind it, if it is no member.
+    pub(super) behind: Vec<u8>,
 }
 
-/// Runs encoders over the stream, and returns the first one that is equal to its end, with the bytes behind it.
-fn follow<R: Read + Seek>(layer: &mut R, families: &[Family]) -> Result<Option<(Family, Vec<u8>)>, Stop> {
+impl Tail {
+    /// At the end of a stream.
+    fn read<R: Read>(gzip: &mut GzipReader<R>) -> Result<Self, Stop> {
+        let (size, plain) = (gzip.position(), gzip.plain_size());
+        let mut behind = gzip.read_behind(BEHIND_MAXIMUM + 1)?;
+        let is_member = behind.starts_with(&[0x1f, 0x8b]);
+        if is_member {
+            behind.clear();
+        }
+        if behind.len() > BEHIND_MAXIMUM {
+            return Err(Stop::Reason(Reason::Behind));
+        }
+        Ok(Self { size, plain, is_member, behind })
+    }
+}
+
+/// Runs encoders over the stream, and returns the first one that is equal to its end.
+pub(super) fn follow<R: Read + Seek>(
+    layer: &mut R,
+    families: &[Family],
+) -> Result<Option<(Family, Tail)>, Stop> {
     layer.rewind()?;
     let mut gzip = GzipReader::new(Tee { reader: layer, kept: Vec::new() })?;
     let header = gzip.header().len();
@@ -241,14 +227,14 @@ fn follow<R: Read + Seek>(layer: &mut R, families: &[Family]) -> Result<Option<(
         start = done;
     }
     let size = size_of_stream(&gzip);
-    let behind = behind(&mut gzip)?;
+    let tail = Tail::read(&mut gzip)?;
     let part = Part { start, bytes: &gzip.reader_mut().kept };
     candidates.retain_mut(|candidate| candidate.finish(part, size));
-    Ok(candidates.first().map(|candidate| (candidate.family, behind)))
+    Ok(candidates.first().map(|candidate| (candidate.family, tail)))
 }
 
-/// A recipe with corrections.
-fn correct<R: Read + Seek>(layer: &mut R, header: Vec<u8>) -> Result<Recipe, Stop> {
+/// A member with corrections.
+fn correct<R: Read + Seek>(layer: &mut R, header: Vec<u8>) -> Result<(Gzip, Tail), Stop> {
     let (family, trees) = best_prediction(layer, &header)?;
     layer.rewind()?;
     let mut gzip = GzipReader::new(&mut *layer)?;
@@ -259,14 +245,17 @@ fn correct<R: Read + Seek>(layer: &mut R, header: Vec<u8>) -> Result<Recipe, Sto
         RecordError::Correction(error) => Stop::Reason(Reason::Correction(error)),
         RecordError::TooLarge { .. } => Stop::Reason(Reason::TooLarge),
     })?;
-    let behind = behind(&mut gzip)?;
+    let tail = Tail::read(&mut gzip)?;
     let corrections = Some(Corrections { trees, bytes: recorded.corrections });
-    let recipe = Recipe::Gzip(Gzip { family, corrections, header, behind });
-    if recipe.encode().len() as u64 > gzip.position() / DIVISOR {
+    let recipe = Recipe::Gzip(Gzip { family, corrections, header, behind: Vec::new() });
+    if (recipe.encode().len() + tail.behind.len()) as u64 > tail.size / DIVISOR {
         return Err(Stop::Reason(Reason::TooLarge));
     }
-    verify(layer, &recipe)?;
-    Ok(recipe)
+    verify(layer, tail.size, &recipe)?;
+    match recipe {
+        Recipe::Gzip(gzip) => Ok((gzip, tail)),
+        _ => Err(Stop::Reason(Reason::Different)),
+    }
 }
 
 /// Size and CRC-32 of what is written.
@@ -288,17 +277,16 @@ impl Write for Summary {
     }
 }
 
-/// Whether the recipe gives the layer back.
-fn verify<R: Read + Seek>(layer: &mut R, recipe: &Recipe) -> Result<(), Stop> {
+/// Whether the recipe gives the first member back, which has this size.
+fn verify<R: Read + Seek>(layer: &mut R, size: u64, recipe: &Recipe) -> Result<(), Stop> {
     let (mut expected, mut actual) = (Summary::default(), Summary::default());
     layer.rewind()?;
-    io::copy(layer, &mut expected)?;
+    io::copy(&mut layer.by_ref().take(size), &mut expected)?;
     layer.rewind()?;
-    // It has one member, as was found before, and what is behind it may be anything.
     let plain = PlainReader::of_first_member(&mut *layer)?;
     recompress(recipe, plain, &mut actual).map_err(|error| match error {
         RecipeError::Correction(error) => Stop::Reason(Reason::Correction(error)),
-        RecipeError::Decode(_) => Stop::Reason(Reason::Different),
+        RecipeError::Decode(_) | RecipeError::Members => Stop::Reason(Reason::Different),
         RecipeError::Read(error) | RecipeError::Write(error) => Stop::Io(error),
     })?;
     let is_equal = expected.size == actual.size && expected.checksum.finalize() == actual.checksum.finalize();

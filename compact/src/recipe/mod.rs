@@ -4,37 +4,17 @@
 //! [`find`] makes the recipe of a layer, [`recompress`] uses it. A recipe has neither the size nor the digest of anything: all
 //! layers that the same program wrote have the same recipe.
 //!
-//! # Format
-//! All numbers are single bytes or, where it says so, unsigned LEB128 (7 bits a byte, lowest first, the highest bit says that
-//! another follows; at most 3 bytes, without superfluous ones).
-//!
-//! | bytes | content |
-//! |---|---|
-//! | 1 | version: 1 |
-//! | 1 | kind: 0 not compressed, 1 gzip by an encoder, 2 gzip by corrections |
-//!
-//! Kind 0 has nothing more. Kinds 1 and 2:
-//!
-//! | bytes | content |
-//! |---|---|
-//! | 2 | family of the encoder ([`Family::to_bytes`]); for kind 2, the family of which the match finder is |
-//! | 1 | kind 2 only: how codes are expected to be made ([`Trees`]): 0 Go, 1 zlib |
-//! | LEB128 | size of the gzip header, at most 4096; 0 if it is the usual one of the family ([`Family::header`]) |
-//! | that many | the gzip header |
-//! | LEB128 | number of bytes behind the gzip stream, at most 4096 |
-//! | that many | these bytes |
-//! | the rest | kind 2 only: the corrections ([`corrections`](crate::corrections)) |
-//!
-//! The compressed layer is the header, the deflate stream, the CRC-32 and the size modulo 2^32 of the plain bytes (RFC 1952), and
-//! the bytes behind.
+//! The format is described in `docs/reference/patches.md`.
 
 mod candidate;
 mod encoding;
 mod find;
+mod layer;
 mod recompress;
 
 pub use encoding::RecipeError as DecodeError;
-pub use find::{Found, Reason, find};
+pub use find::Reason;
+pub use layer::{Found, find};
 pub use recompress::{RecipeError, recompress};
 
 use crate::corrections::Trees;
@@ -43,6 +23,10 @@ use crate::encoder::Family;
 
 /// Bytes behind a gzip stream that a recipe keeps.
 const BEHIND_MAXIMUM: usize = 4096;
+/// Members of a layer. Each takes a new encoder, also if it is empty.
+const MEMBERS_MAXIMUM: usize = 1 << 17;
+/// Different ways in which members are written.
+const SETTINGS_MAXIMUM: usize = 16;
 
 /// How a layer is compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +35,8 @@ pub enum Recipe {
     Plain,
     /// By gzip, in one member.
     Gzip(Gzip),
+    /// By gzip, in several members.
+    Members(Members),
 }
 
 /// How a gzip stream is written.
@@ -60,6 +46,53 @@ pub struct Gzip {
     corrections: Option<Corrections>,
     header: Vec<u8>,
     behind: Vec<u8>,
+}
+
+/// How gzip streams are written, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// None of them has bytes behind.
+    settings: Vec<Gzip>,
+    runs: Vec<Run>,
+    behind: Vec<u8>,
+}
+
+/// Members with the same settings.
+#[derive(Clone, PartialEq, Eq)]
+struct Run {
+    /// Number of the settings.
+    setting: usize,
+    /// Plain bytes of each member.
+    sizes: Vec<u64>,
+}
+
+impl std::fmt::Debug for Run {
+    /// Without the sizes, of which there can be a hundred thousand.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("setting", &self.setting).field("members", &self.sizes.len()).finish()
+    }
+}
+
+impl Members {
+    /// Takes the next member.
+    fn push(&mut self, setting: usize, size: u64) {
+        match self.runs.last_mut() {
+            Some(run) if run.setting == setting => run.sizes.push(size),
+            _ => self.runs.push(Run { setting, sizes: vec![size] }),
+        }
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.runs.iter().map(|run| run.sizes.len()).sum()
+    }
+
+    /// Different ways in which members are written.
+    #[must_use]
+    pub fn settings(&self) -> &[Gzip] {
+        &self.settings
+    }
 }
 
 /// How a stream differs from what an encoder writes.

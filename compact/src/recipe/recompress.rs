@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::{Corrections, Gzip, Recipe};
+use super::{Corrections, Gzip, Members, Recipe};
 use crate::corrections::{CorrectionError, Replay};
 use crate::deflate::Trailer;
 use crate::encoder::{Encoder, Finder};
@@ -21,6 +21,9 @@ pub enum RecipeError {
     /// The corrections do not fit the plain bytes.
     #[error("the recipe does not fit the plain bytes: {0}")]
     Correction(#[from] CorrectionError),
+    /// More or fewer plain bytes than the members of the recipe have together.
+    #[error("the recipe does not fit the plain bytes: its members have others in number")]
+    Members,
     /// The plain bytes cannot be read.
     #[error("cannot read the plain bytes: {0}")]
     Read(#[source] io::Error),
@@ -41,15 +44,32 @@ pub enum RecipeError {
 /// # Errors
 /// `plain` or `out` fails, or the corrections of the recipe do not fit the plain bytes. What was written by then is of no use.
 pub fn recompress(recipe: &Recipe, mut plain: impl Read, out: &mut impl Write) -> Result<(), RecipeError> {
-    let gzip = match recipe {
-        Recipe::Plain => {
-            return pieces(&mut plain, |piece| out.write_all(piece).map_err(RecipeError::Write));
+    match recipe {
+        Recipe::Plain => pieces(&mut plain, |piece| out.write_all(piece).map_err(RecipeError::Write)),
+        Recipe::Gzip(gzip) => member(gzip, &mut plain, out),
+        Recipe::Members(list) => members(list, plain, out),
+    }
+}
+
+fn members(list: &Members, mut plain: impl Read, out: &mut impl Write) -> Result<(), RecipeError> {
+    for run in &list.runs {
+        let setting = list.settings.get(run.setting).ok_or(RecipeError::Members)?;
+        for &size in &run.sizes {
+            let mut part = plain.by_ref().take(size);
+            member(setting, &mut part, out)?;
+            if part.limit() > 0 {
+                return Err(RecipeError::Members);
+            }
         }
-        Recipe::Gzip(gzip) => gzip,
-    };
+    }
+    pieces(&mut plain, |_| Err(RecipeError::Members))?;
+    out.write_all(&list.behind).map_err(RecipeError::Write)
+}
+
+fn member(gzip: &Gzip, plain: &mut impl Read, out: &mut impl Write) -> Result<(), RecipeError> {
     out.write_all(&gzip.header).map_err(RecipeError::Write)?;
     let (mut writer, mut trailer, mut bytes) = (Deflate::new(gzip)?, Trailer::default(), Vec::new());
-    pieces(&mut plain, |piece| {
+    pieces(plain, |piece| {
         trailer.update(piece);
         writer.write(piece, &mut bytes)?;
         out.write_all(&bytes).map_err(RecipeError::Write)?;

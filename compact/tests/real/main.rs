@@ -4,6 +4,7 @@
 
 mod go;
 mod klauspost;
+mod others;
 mod reference;
 #[path = "../support/mod.rs"]
 mod support;

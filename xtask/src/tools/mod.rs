@@ -80,7 +80,10 @@ pub fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
             Source::GoHere(folder) => {
                 once(cache, tool, &format!("go install {}", tool.program), || {
                     let folder = checkout().join("xtask").join(folder);
-                    run::output(go_install(cache)?.arg(".").current_dir(&folder)).map(drop)
+                    // A module that needs a later Go gets it; all others are built by the one that is installed.
+                    let mut install = go_install(cache)?;
+                    install.env("GOTOOLCHAIN", "auto");
+                    run::output(install.arg(".").current_dir(&folder)).map(drop)
                 })?;
             }
             Source::Python(package, version) => {

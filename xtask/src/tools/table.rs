@@ -152,6 +152,9 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool("bsdiff", Debian("bsdiff"), &[Diff]),
     tool("xdelta3", Debian("xdelta3"), &[Diff]),
     tool("zstd", Debian("zstd"), &[Diff]),
+    // Encoders that no layer is rebuilt with, but by corrections.
+    tool("libdeflate-gzip", Debian("libdeflate-tools"), &[Real]),
+    tool("igzip", Debian("isal"), &[Real]),
     tool("python3", Debian("python3"), &[Real, Corpus, Release]),
     tool("runc", Debian("runc"), &[Cluster]),
     tool("nft", Debian("nftables"), &[Cluster]),
@@ -241,6 +244,7 @@ pub(crate) const TOOLS: &[Tool] = &[
     // The encoders that ours are compared with: one module cannot have two versions of another.
     tool("krs-encoders-k1", GoHere("assets/encoders-k1"), &[Real]),
     tool("krs-encoders-k2", GoHere("assets/encoders-k2"), &[Real]),
+    tool("krs-encoders-go127", GoHere("assets/encoders-go127"), &[Real]),
     tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
     tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),
 ];

@@ -253,4 +253,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "krs is killed while it makes patches, or layers of patches",
         "the next run makes the same archive; nothing was pushed, and no file is left in scratch space",
     ),
+    (
+        321,
+        "a recipe of members of other sizes than the layer has, or of members and settings without bound",
+        "refused; neither memory nor encoders for more than the limits",
+    ),
 ];

@@ -1,0 +1,3 @@
+module krs-encoders-go127
+
+go 1.27.0
