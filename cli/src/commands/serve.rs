@@ -53,9 +53,10 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
             address,
             references,
         };
+        let stopped = signals::stopped();
         console.result(&report, || text(&report))?;
         let stopped = async {
-            signals::stopped().await;
+            stopped.await;
         };
         server.run(stopped).await;
         Ok(())

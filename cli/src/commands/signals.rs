@@ -3,26 +3,35 @@
 
 use crate::exit::Signal;
 
-/// Comes when somebody ends the program.
-pub(super) async fn stopped() -> Signal {
-    let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Without a handler the system ends the process itself.
-            std::future::pending::<()>().await;
+/// Comes when somebody ends the program. A signal counts from this call on, not only while it is awaited: a program in the
+/// background of a script ignores SIGINT until there is a handler. Needs a runtime.
+#[cfg(unix)]
+pub(super) fn stopped() -> impl Future<Output = Signal> + Send + 'static {
+    use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
+    // Without a handler the system ends the process itself.
+    let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    let comes = |listener: std::io::Result<Listener>| async {
+        match listener {
+            Ok(mut listener) => drop(listener.recv().await),
+            Err(_) => std::future::pending().await,
         }
-        Signal::Interrupt
     };
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return interrupt.await };
+    async move {
         tokio::select! {
-            signal = interrupt => signal,
-            _ = terminate.recv() => Signal::Terminate,
+            () = comes(interrupt) => Signal::Interrupt,
+            () = comes(terminate) => Signal::Terminate,
         }
     }
-    #[cfg(not(unix))]
-    interrupt.await
+}
+
+/// Comes when somebody ends the program.
+#[cfg(not(unix))]
+pub(super) async fn stopped() -> Signal {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a handler the system ends the process itself.
+        std::future::pending::<()>().await;
+    }
+    Signal::Interrupt
 }
 
 /// The same for the first signal; a second one ends the program at once.
