@@ -50,7 +50,7 @@ impl Copy<'_> {
         let rebuilt = RebuiltLayers::new(Scratch::new(self.paths.scratch.clone(), self.target.scratch_size));
         let progress: Arc<dyn Progress> = Arc::new(NoProgress);
         let made = rebuilt.make(&list.patches, &digests, &sources, &progress).await;
-        made.map_err(|error| failure(&error))?;
+        made.map_err(|error| failure(&error, &sources))?;
         for (digest, size) in wanted {
             let Some(layer) = rebuilt.get(&digest) else { continue };
             let content = BlobContent::Source(Arc::new(MadeLayer(layer)));
@@ -75,7 +75,9 @@ impl Copy<'_> {
         wanted: &BTreeSet<Digest>,
     ) -> Result<Sources, Failure> {
         let mut blobs = HashMap::new();
-        blobs.extend(list.blobs.iter().map(|blob| (blob.digest, (blob.size, bundle.clone()))));
+        blobs.extend(
+            list.blobs.iter().map(|blob| (blob.digest, (EndpointRole::Bundle, blob.size, bundle.clone()))),
+        );
         let work = rebuild::work(&list.patches, wanted);
         let read = work.steps.iter().flat_map(|step| &step.read_first).map(|base| base.digest);
         let read = read.collect::<BTreeSet<_>>();
@@ -85,7 +87,10 @@ impl Copy<'_> {
             let own = std::iter::once(edge.name()).chain(&names);
             let found = find_layer(edge, (&base.digest, base.size), own).await;
             match found.map_err(|error| Failure::registry(EndpointRole::Destination, &error))? {
-                Some(name) => drop(blobs.insert(base.digest, (base.size, edge.sibling(&name)))),
+                Some(name) => {
+                    let at_edge = (EndpointRole::Destination, base.size, edge.sibling(&name));
+                    blobs.insert(base.digest, at_edge);
+                }
                 None => missing.push(base.digest),
             }
         }
@@ -113,9 +118,10 @@ async fn read_list(source: &Repository, list: PatchListBlob) -> Result<PatchList
     })
 }
 
-fn failure(error: &RebuildError) -> Failure {
+fn failure(error: &RebuildError, sources: &Sources) -> Failure {
     let reason = match error {
-        RebuildError::Base { source, .. } => return Failure::registry(EndpointRole::Destination, source),
+        // Patches and recipes come from the importer: where the drive is gone, the edge registry is not to blame.
+        RebuildError::Base { digest, source } => return Failure::registry(sources.role(digest), source),
         RebuildError::Space { .. } | RebuildError::Scratch { .. } | RebuildError::Missing { .. } => {
             reason::COPY_FAILED
         }
@@ -135,18 +141,24 @@ fn failure(error: &RebuildError) -> Failure {
 }
 
 /// The blobs that layers are made of, each with its size and a repository that has it.
-struct Sources(HashMap<Digest, (u64, Repository)>);
+struct Sources(HashMap<Digest, (EndpointRole, u64, Repository)>);
+
+impl Sources {
+    fn role(&self, digest: &Digest) -> EndpointRole {
+        self.0.get(digest).map_or(EndpointRole::Bundle, |(role, ..)| *role)
+    }
+}
 
 impl RebuildSource for Sources {
     async fn blob(&self, digest: &Digest, scratch: &Scratch) -> Result<StoredBlob, RebuildError> {
-        let Some((size, repository)) = self.0.get(digest) else {
+        let Some((_, size, repository)) = self.0.get(digest) else {
             return Err(RebuildError::Missing { digest: *digest });
         };
         fetch(repository, (digest, *size), scratch).await
     }
 
     fn scratch_size(&self, digest: &Digest) -> u64 {
-        self.0.get(digest).map_or(0, |(size, _)| *size)
+        self.0.get(digest).map_or(0, |(_, size, _)| *size)
     }
 }
 

@@ -8,7 +8,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::sync::rebuild::{PatchList, PatchListBlob};
 use krs_importer::model::task::{CopyTask, TaskSource};
 use krs_testing::image::{Image, ImageBuilder, random_bytes, tar_of};
-use krs_testing::registry::{Auth, Options, Registry};
+use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
 
 use crate::harness::{Pod, arrived, endpoint, target};
 
@@ -150,5 +150,21 @@ async fn a_patch_that_makes_something_else_is_refused_before_anything_is_written
     let (report, code) = pod.run(&task).await;
     assert_eq!((code, report.failures[0].reason.as_str()), (4, "DigestMismatch"), "{report:?}");
     assert!(report.failures[0].message.contains(&layer.digest.to_string()), "{report:?}");
+    assert!(is_untouched(&edge));
+}
+
+#[tokio::test]
+async fn a_patch_that_the_importer_cannot_read_is_no_fault_of_the_edge() {
+    let edge = Registry::start(Options::default());
+    let (source, pod, task, _) = patched(&edge);
+    image(1).push_to(&edge, "mirror/other/old", Some("v0"));
+    edge.clear_requests();
+    let list = PatchList::parse(&source.blob("team/app", &task.targets[0].patches.unwrap().digest).unwrap())
+        .unwrap();
+    let read = Matcher::blobs().path(list.patches[0].digest.hex());
+    source.fail(read, What::Status(403, Vec::new(), String::new()));
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (8, "BundleUnavailable"), "{report:?}");
+    assert!(report.failures[0].message.starts_with("the importer's registry"), "{report:?}");
     assert!(is_untouched(&edge));
 }
