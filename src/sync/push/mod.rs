@@ -174,7 +174,8 @@ pub async fn deliver(
 /// the scratch space is large enough. Reads no layer, and writes nothing. `earlier` as there.
 ///
 /// # Errors
-/// [`PushError::Base`] and [`PushError::Rebuild`], with which the push would end before it writes anything; [`PushError::Registry`].
+/// [`PushError::Base`] and [`PushError::Rebuild`], with which the push would end before it writes anything; and what a registry
+/// fails with.
 pub async fn forecast(
     client: &Client,
     content: (&Arc<Bundle>, &BundledImages, &RebuiltLayers),
