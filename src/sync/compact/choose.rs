@@ -32,6 +32,8 @@ pub(super) struct Group {
     pub(super) targets: Vec<Layer>,
     /// Layers that the sites have, in the order of their digests.
     pub(super) bases: Vec<Layer>,
+    /// How many more the sites have, which are not read.
+    pub(super) left_out: usize,
 }
 
 /// Chooses layers of images that are not foreign, and as their bases the layers that the sites have in the repositories of these
@@ -60,7 +62,10 @@ pub(super) fn choose(plan: &Plan, resolved: &Resolved, edge: &EdgeNames, base: &
     }
     let groups = groups.into_iter().map(|(owners, (group, images))| {
         let bases = bases(&owners, base, edge);
-        Group { bases: of_images(bases, &images, edge), ..group }
+        let mut bases = of_images(bases, &images, edge);
+        let left_out = bases.len().saturating_sub(MAX_BASES);
+        bases.truncate(MAX_BASES);
+        Group { bases, left_out, ..group }
     });
     groups.collect()
 }
@@ -79,7 +84,7 @@ fn of_images(
     let bases = bases
         .into_iter()
         .filter(|(_, names)| !are_all_known || images.iter().any(|image| is_of(image, names)));
-    bases.map(|(layer, _)| layer).take(MAX_BASES).collect()
+    bases.map(|(layer, _)| layer).collect()
 }
 
 /// The layers that the sites have in repositories of all of these sets, with the names of these, in the order of their digests.

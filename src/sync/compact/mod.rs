@@ -108,7 +108,15 @@ pub async fn compact(
         let present = |layers: Vec<Layer>| {
             layers.into_iter().filter(|layer| !absent.contains_key(&layer.digest)).collect::<Vec<_>>()
         };
-        let group = Group { targets: present(group.targets), bases: present(group.bases) };
+        if group.left_out > 0 {
+            let (read, left_out) = (group.bases.len(), group.left_out);
+            let remark = format!(
+                "of the layers of the sites, patches read {read} at most; {left_out} more are not used"
+            );
+            compacted.remarks.push(remark);
+        }
+        let group =
+            Group { targets: present(group.targets), bases: present(group.bases), ..Group::default() };
         let fetched =
             group.targets.iter().map(|layer| (layer.digest, work::file(&options.folder, &layer.digest)));
         files.extend(fetched);
