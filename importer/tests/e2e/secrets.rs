@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::edge::{Edge, edges};
-use crate::harness::{all, apply, kubectl, wait_not_ready, wait_ready};
+use crate::harness::{all, apply, kubectl, try_run, wait_not_ready, wait_ready};
 use crate::site::Site;
 use crate::source::{Account, Ci, account_secret, namespace, reference, registry, set, small_image};
 
@@ -47,6 +48,22 @@ impl Search {
     }
 }
 
+/// The logs of the copy Jobs' Pods that there are now. A Pod that does not run yet, or is gone by now, has none.
+fn logs_of_runners() -> String {
+    let selected = ["logs", "-n", "e10", "-l", "app.kubernetes.io/component=copy", "--tail=-1"];
+    String::from_utf8_lossy(&try_run("kubectl", &selected, None).stdout).into_owned()
+}
+
+/// Reads the logs again and again, so that those of Jobs are among them that are deleted in the meantime.
+fn read_logs(done: &AtomicBool) -> String {
+    let mut text = String::new();
+    while !done.load(Ordering::SeqCst) {
+        text.push_str(&logs_of_runners());
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    text
+}
+
 #[test]
 fn e10_passwords_are_nowhere_but_in_secrets() {
     let (account, wrong) = (Account::unique("source"), Account::unique("krs"));
@@ -64,6 +81,11 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
     let mut online = set("e10", "online", &edge, &[straight], &access);
     online["spec"]["source"] = "Registry".into();
     online["spec"]["images"][0]["sourceClientSecretName"] = "source".into();
+    // Jobs that succeed are deleted as soon as their result is kept. One that fails stays, with its log.
+    let absent = reference(&source, "secrets/absent", "1", &small_image("absent", 1000));
+    let mut failing = set("e10", "failing", &edge, &[absent], &access);
+    failing["spec"]["source"] = "Registry".into();
+    failing["spec"]["images"][0]["sourceClientSecretName"] = "source".into();
     let mut refused = set("e10", "refused", &edge, &[packed], &access);
     refused["spec"]["destinationClientSecretName"] = "wrong".into();
     let mut ci = Ci::new();
@@ -83,19 +105,21 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
     let forms = [&account, &wrong, &Edge::account()].into_iter().flat_map(Account::forms).collect();
     let mut search = Search { forms, found: BTreeSet::new() };
     let done = AtomicBool::new(false);
-    let observations = std::thread::scope(|scope| {
+    let (observations, logs) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| search.watch_processes(&done));
+        let reader = scope.spawn(|| read_logs(&done));
         let work = std::panic::catch_unwind(|| {
-            apply(&json!([by_bundle, online, refused]));
+            apply(&json!([by_bundle, online, refused, failing]));
             site.insert(&bundle);
             wait_ready("e10", "by-bundle");
             wait_ready("e10", "online");
             wait_not_ready("e10", "refused", "AuthFailed");
+            wait_not_ready("e10", "failing", "ImageNotFound");
         });
         done.store(true, Ordering::SeqCst);
-        let observations = watcher.join().unwrap();
+        let answers = (watcher.join().unwrap(), reader.join().unwrap());
         work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        observations
+        answers
     });
     assert!(observations > 0, "no skopeo was seen, so the search shows nothing");
 
@@ -113,7 +137,8 @@ fn e10_passwords_are_nowhere_but_in_secrets() {
     let log = Site::log();
     assert!(log.contains("TRACE"), "the importer says everything");
     search.scan("the importer's log", log.as_bytes());
-    let runners = kubectl(&["logs", "-n", "e10", "-l", "app.kubernetes.io/component=copy", "--tail=-1"]);
+    search.scan("a runner's log", logs.as_bytes());
+    let runners = logs_of_runners();
     assert!(runners.contains("\"level\":\"INFO\""), "the runners say what they do: {runners}");
     // They have nothing of their own below INFO; what their libraries would say is held back whatever the level.
     let told = |job: &Value| {
