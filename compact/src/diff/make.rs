@@ -11,7 +11,7 @@ use super::jobs::Jobs;
 use super::mode::Mode;
 use super::plan::{self, Piece};
 use super::report::{FileReport, Report, TargetReport};
-use super::write::PatchWriter;
+use super::write::{PatchWriter, Written};
 use crate::patch::{BLOCK, Block, ReadAt, STREAMS, Stream};
 
 /// How a patch is made.
@@ -54,10 +54,13 @@ pub fn make(
         maker.target(&index, target)?;
         index.add_source(target);
     }
-    let Maker { writer, reports, .. } = maker;
+    let Maker { writer, mut reports, .. } = maker;
     let mut counter = Counter { out, bytes: 0 };
-    let (bases, streams) =
+    let Written { bases, targets, streams } =
         writer.finish(&layers, options.mode, options.threads, &options.scratch, &mut counter)?;
+    for (report, target) in reports.iter_mut().zip(targets) {
+        report.sources = target.sources;
+    }
     let mut report = Report { bases, targets: reports, streams, patch_length: counter.bytes };
     report.divide();
     Ok(report)

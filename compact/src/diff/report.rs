@@ -30,6 +30,8 @@ pub struct StreamSize {
 pub struct TargetReport {
     /// All.
     pub length: u64,
+    /// The sources that it is made of, ascending, by their numbers in the patch: first the bases, then the earlier targets.
+    pub sources: Vec<usize>,
     /// As they are in a source.
     pub copied: u64,
     /// Tar headers that differ from those of a source in a few bytes.

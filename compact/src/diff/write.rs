@@ -55,6 +55,16 @@ pub(super) struct PatchWriter {
     target: TargetWriter,
 }
 
+/// A patch that was written.
+pub(super) struct Written {
+    /// The numbers of the bases that are used, ascending: those of the patch.
+    pub(super) bases: Vec<usize>,
+    /// In the order of the patch.
+    pub(super) targets: Vec<Target>,
+    /// In the order of [`Stream::ALL`].
+    pub(super) streams: [StreamSize; STREAMS],
+}
+
 /// The operations of one target; the index of their places is still the number of the source.
 #[derive(Default)]
 struct TargetWriter {
@@ -194,7 +204,7 @@ impl PatchWriter {
         threads: usize,
         scratch: &Path,
         out: &mut dyn Write,
-    ) -> Result<(Vec<usize>, [StreamSize; STREAMS]), DiffError> {
+    ) -> Result<Written, DiffError> {
         let lengths = self.lengths();
         let (difference, extra, frames) =
             (self.difference.finish()?, self.extra.finish()?, self.frames.finish()?);
@@ -253,8 +263,8 @@ impl PatchWriter {
             let mut reader = RangeReader::new(file, 0, file.length());
             io::copy(&mut reader, out).map_err(DiffError::Write)?;
         }
-        let sizes = std::array::from_fn(|i| StreamSize { length: lengths[i], stored: sections[i].stored });
-        Ok((bases, sizes))
+        let streams = std::array::from_fn(|i| StreamSize { length: lengths[i], stored: sections[i].stored });
+        Ok(Written { bases, targets: directory.targets, streams })
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 
 use camino::Utf8PathBuf;
 use krs_compact::diff::{self, Mode, Options};
-use krs_compact::patch::{FileBytes, Limits, Patch, ReadAt};
+use krs_compact::patch::ReadAt;
 use parking_lot::Mutex;
 
 use super::choose::{Group, Layer};
@@ -174,20 +174,16 @@ impl Maker {
         let digest = hasher.finish();
         let path = work::file(&self.folder, &digest);
         fs::rename(&part, &path).map_err(work_error)?;
-        let written = File::open(&path).and_then(FileBytes::new).map_err(work_error)?;
-        let written = Patch::open(written, Limits { memory: u64::MAX });
-        let written = written.map_err(|e| work_error(io::Error::other(e)))?;
         made.blobs.push(PatchBlob { digest, size, file: path });
         let mut layers = Vec::with_capacity(targets.len());
-        let directory = written.directory().targets.iter();
-        for (((layer, target), report), made_of) in targets.iter().zip(&report.targets).zip(directory) {
+        for ((layer, target), report) in targets.iter().zip(&report.targets) {
             let recipe = self.store(&target.recipe).map_err(work_error)?;
             layers.push(PatchedLayer {
                 digest: layer.digest,
                 plain_size: target.plain.content.length(),
                 recipe: recipe.digest,
                 size: layer.size,
-                sources: made_of.sources.clone(),
+                sources: report.sources.clone(),
             });
             made.blobs.push(recipe);
             let of_files = report.files.iter().map(|file| file.travels).sum::<u64>();
