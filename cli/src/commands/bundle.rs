@@ -186,7 +186,6 @@ fn compact_options(
     let beside = file.parent().unwrap_or(Utf8Path::new("")).join("krs-recipes");
     CompactOptions {
         mode,
-        folder: format!("{file}.compact").into(),
         recipes: Some(RecipeCache::new(args.recipes.clone().unwrap_or(beside))),
         jobs: options.jobs,
         bundles: options.reuse.iter().chain(&run.against.bundles).cloned().collect(),

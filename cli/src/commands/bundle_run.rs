@@ -218,10 +218,11 @@ impl Run {
         let (mut resolved, mut plan) = self.plan().await?;
         sequence::refuse(&plan, &self.earlier)?;
         // Before anything is written for the archive: what it is made of is prepared beside it.
-        let options = PullOptions { lock: Some(ArchiveLock::take(file)?), ..options.clone() };
+        let lock = ArchiveLock::take(file)?;
+        let options = PullOptions { lock: Some(Arc::clone(&lock)), ..options.clone() };
         loop {
             if let Some(compact) = compact {
-                plan = self.compact(plan, &resolved, compact).await?;
+                plan = self.compact(plan, &resolved, compact, &lock).await?;
             }
             let signatures = sign(&plan, key)?;
             let pulled = pull(&self.client, &plan, signatures, file, options.clone(), &self.progress).await;
@@ -258,14 +259,13 @@ impl Run {
         plan: Plan,
         resolved: &Resolved,
         options: &CompactOptions,
+        lock: &Arc<ArchiveLock>,
     ) -> Result<Plan, Failure> {
         // Before the work, which may take minutes.
         self.against.check_format(PATCHES_SINCE)?;
-        // An earlier round of this run has locked it.
-        self.work = None;
         let sets = self.loaded.sets.iter().map(|loaded| &loaded.set).collect::<Vec<_>>();
-        let made =
-            compact(&self.client, plan, (resolved, &sets), &self.options, options, &self.progress).await?;
+        let (client, progress) = (&self.client, &self.progress);
+        let made = compact(client, plan, (resolved, &sets), &self.options, options, lock, progress).await?;
         self.compacted = Some((made.layers, made.remarks));
         self.work = Some(made.work);
         Ok(made.plan)

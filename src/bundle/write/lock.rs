@@ -37,6 +37,11 @@ impl ArchiveLock {
         Ok(Arc::new(Self { path: path.to_owned(), journal }))
     }
 
+    /// The archive that is locked.
+    pub fn archive(&self) -> &Utf8Path {
+        &self.path
+    }
+
     /// Whether this is the lock of the archive `path`.
     pub(super) fn is_of(&self, path: &Utf8Path) -> bool {
         self.path == path

@@ -36,6 +36,14 @@ pub(super) struct Group {
     pub(super) left_out: usize,
 }
 
+impl Group {
+    /// The group without the layers that are not at hand.
+    pub(super) fn retain(&mut self, is_at_hand: impl Fn(&Digest) -> bool) {
+        self.targets.retain(|layer| is_at_hand(&layer.digest));
+        self.bases.retain(|layer| is_at_hand(&layer.digest));
+    }
+}
+
 /// Chooses layers of images that are not foreign, and as their bases the layers that the sites have in the repositories of these
 /// images: what did not change costs nothing. For an image of which the sites have nothing it is all layers of its sets. A patch is
 /// read with the credentials of one set, so layers share one only if the same sets list them.

@@ -18,9 +18,6 @@ pub enum CompactError {
     /// The work folder cannot be used.
     #[error("cannot use the work folder {folder}: {source}")]
     Work { folder: Utf8PathBuf, source: io::Error },
-    /// Another run makes the same archive.
-    #[error("{folder} is being used by another krs, which makes the same archive")]
-    Busy { folder: Utf8PathBuf },
     /// There is not enough space for layers of earlier bundles.
     #[error(transparent)]
     Restore(RebuildError),
@@ -41,14 +38,13 @@ impl Classify for CompactError {
             Self::Work { source, .. } => error::io_kind(source),
             Self::Restore(e) => e.kind(),
             Self::Plan(e) => e.kind(),
-            Self::Busy { .. } | Self::Diff { .. } | Self::Task(_) => ErrorKind::Other,
+            Self::Diff { .. } | Self::Task(_) => ErrorKind::Other,
         }
     }
 
     fn help(&self) -> Option<String> {
         match self {
             Self::Work { source, .. } => Some(error::help_against_write(source).to_owned()),
-            Self::Busy { .. } => Some("wait until it is done, or give this one another name".to_owned()),
             Self::Restore(_) => Some("free some space, or write the bundle to another drive".to_owned()),
             Self::Plan(e) => e.help(),
             Self::Diff { .. } => Some("make the bundle without --compact".to_owned()),

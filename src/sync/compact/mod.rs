@@ -18,10 +18,9 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
 pub use krs_compact::diff::Mode;
 
-use crate::bundle::Bundle;
+use crate::bundle::{ArchiveLock, Bundle};
 use crate::local::LocalSource;
 use crate::oci::digest::Digest;
 use crate::progress::Progress;
@@ -44,8 +43,6 @@ use group::Maker;
 pub struct CompactOptions {
     /// How much time it may take.
     pub mode: Mode,
-    /// A folder for what is fetched and made. What an earlier run left there is used.
-    pub folder: Utf8PathBuf,
     /// Recipes of earlier runs.
     pub recipes: Option<RecipeCache>,
     /// Layers that are fetched at once.
@@ -72,7 +69,8 @@ pub struct Compacted {
 /// Puts patches in place of layers of `plan`, whose images were `resolved` from `sets`.
 ///
 /// # Expected flow
-/// [`plan`](crate::sync::plan::plan), then this, then [`pull`](crate::sync::pull::pull), then the folder is removed.
+/// [`plan`](crate::sync::plan::plan), then this, then [`pull`](crate::sync::pull::pull) with the same lock, then the work folder is
+/// removed. It is beside the archive of the `lock`, and what an earlier run left there is used.
 ///
 /// # Guarantees
 /// - Layers that only the patches of [`CompactOptions::bundles`] have are made of these, and compared with their digests.
@@ -91,23 +89,22 @@ pub async fn compact(
     (resolved, sets): (&Resolved, &[&CheckedSet]),
     plan_options: &PlanOptions,
     options: &CompactOptions,
+    lock: &Arc<ArchiveLock>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Compacted, CompactError> {
-    let work = WorkFolder::open(&options.folder)?;
+    let work = WorkFolder::open(lock)?;
     let edge = EdgeNames::new(resolved, sets);
     let groups = choose::choose(&plan, resolved, &edge, &plan_options.base);
-    let CompactOptions { folder, bundles, sources, jobs, .. } = options;
-    let fetcher = Fetcher { client, folder, bundles, sources, jobs: *jobs, progress };
+    let folder = work.path().to_owned();
+    let CompactOptions { bundles, sources, jobs, .. } = options;
+    let fetcher = Fetcher { client, folder: &folder, bundles, sources, jobs: *jobs, progress };
     let wanted = unique(&groups);
     let absent = fetcher.fetch(&wanted).await?.into_iter().collect::<HashMap<_, _>>();
     let present = wanted.iter().map(|layer| layer.digest).filter(|digest| !absent.contains_key(digest));
     let absent = restore::restore(&fetcher, &edge, present.collect(), absent).await?;
     let mut compacted = Compacted { plan, layers: Vec::new(), remarks: remarks(&groups, &absent), work };
     let (mut patches, mut files) = (Patches::default(), HashMap::new());
-    for group in groups {
-        let present = |layers: Vec<Layer>| {
-            layers.into_iter().filter(|layer| !absent.contains_key(&layer.digest)).collect::<Vec<_>>()
-        };
+    for mut group in groups {
         if group.left_out > 0 {
             let (read, left_out) = (group.bases.len(), group.left_out);
             let remark = format!(
@@ -115,13 +112,10 @@ pub async fn compact(
             );
             compacted.remarks.push(remark);
         }
-        let group =
-            Group { targets: present(group.targets), bases: present(group.bases), ..Group::default() };
-        let fetched =
-            group.targets.iter().map(|layer| (layer.digest, work::file(&options.folder, &layer.digest)));
-        files.extend(fetched);
+        group.retain(|digest| !absent.contains_key(digest));
+        files.extend(group.targets.iter().map(|layer| (layer.digest, work::file(&folder, &layer.digest))));
         let maker = Maker {
-            folder: options.folder.clone(),
+            folder: folder.clone(),
             recipes: options.recipes.clone(),
             mode: options.mode,
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),

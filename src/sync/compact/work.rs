@@ -1,49 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The work folder of a bundle that is being made: layers, patches and recipes, each under its digest.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::sync::Arc;
+use std::{fs, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::error::CompactError;
+use crate::bundle::ArchiveLock;
 use crate::oci::digest::Digest;
 
-/// The file that a run locks, so that another one for the same archive does not write among its files.
-const LOCK: &str = "lock";
 /// The patch that is being made, and the recipe.
 pub(super) const PARTS: [&str; 2] = ["patch.part", "recipe.part"];
 
-/// A work folder that this run has locked.
+/// The folder `FILE.compact` beside an archive. Only who has the archive's lock uses it.
 #[derive(Debug)]
 pub struct WorkFolder {
     path: Utf8PathBuf,
-    lock: File,
-}
-
-impl Drop for WorkFolder {
-    fn drop(&mut self) {
-        // Closing the file is not enough: a child process that is being started shares the lock until it runs its program.
-        let _ = self.lock.unlock();
-    }
+    _lock: Arc<ArchiveLock>,
 }
 
 impl WorkFolder {
-    /// Makes the folder where it is absent, and locks it.
-    pub(super) fn open(path: &Utf8Path) -> Result<Self, CompactError> {
-        let work_error = |source| CompactError::Work { folder: path.to_owned(), source };
+    /// Makes the folder where it is absent.
+    pub(super) fn open(lock: &Arc<ArchiveLock>) -> Result<Self, CompactError> {
+        let path = Utf8PathBuf::from(format!("{}.compact", lock.archive()));
+        let work_error = |source| CompactError::Work { folder: path.clone(), source };
         if path.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
             return Err(work_error(io::ErrorKind::NotADirectory.into()));
         }
-        fs::create_dir_all(path).map_err(work_error)?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK));
-        let lock = lock.map_err(work_error)?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(CompactError::Busy { folder: path.to_owned() }),
-            // A file system without locks is accepted: other runs cannot be detected there.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
-        Ok(Self { path: path.to_owned(), lock })
+        fs::create_dir_all(&path).map_err(work_error)?;
+        Ok(Self { path, _lock: Arc::clone(lock) })
     }
 
     /// Removes the folder, with what [`compact`](super::compact) wrote there and nothing else.
@@ -56,7 +42,7 @@ impl WorkFolder {
             let name = entry.file_name();
             let stem = name.strip_suffix(".part").unwrap_or(name);
             let is_digest = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if is_digest || PARTS.contains(&name) || name == LOCK {
+            if is_digest || PARTS.contains(&name) {
                 fs::remove_file(entry.path())?;
             }
         }
