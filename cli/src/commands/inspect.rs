@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use krs_core::bundle::{Bundle, Freshness, Policy};
-use krs_core::sync::rebuild::describe;
+use krs_core::sync::rebuild::{Description, describe};
 
 use super::{drive, keys, policy};
 use crate::args::InspectArgs;
@@ -23,7 +23,12 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failu
     let images = bundle.images()?;
     let warnings = policy::remarks(&bundle);
     warnings.iter().for_each(|warning| console.warning(warning));
-    let report = InspectReport::new(&bundle, &images, describe(&bundle)?, warnings)?;
+    let Description { layers, errors } = describe(&bundle);
+    let report = InspectReport::new(&bundle, &images, layers, warnings)?;
     console.result(&report, || report.text(args.tree))?;
+    // All that can be shown was.
+    if let Some(error) = errors.into_iter().next() {
+        return Err(error.into());
+    }
     policy::has_all_images(&bundle)
 }

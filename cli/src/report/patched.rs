@@ -110,16 +110,7 @@ pub(super) fn outcome_text(layers: &[OutcomeFacts]) -> String {
         table.row([layer.digest.short(), short_name(&layer.image), of_layer, travels, form]);
     }
     let mut text = table.render();
-    if let Some(rest) = layers.get(MAX_ROWS..).filter(|rest| !rest.is_empty()) {
-        let patched = rest.iter().filter(|layer| layer.patch.is_some()).count();
-        let sum = |bytes: fn(&OutcomeFacts) -> u64| size(rest.iter().map(bytes).sum());
-        text.push_str(&sentence(&format!(
-            "and {} of {}, of which {patched} as patches: {} travel",
-            count(rest.len() as u64, "smaller layer"),
-            sum(|layer| layer.size),
-            sum(|layer| layer.travel_bytes),
-        )));
-    }
+    text.push_str(&smaller_layers(layers, |layer| (layer.size, layer.travel_bytes)));
     let files = file_text(layers);
     if !files.is_empty() {
         text.push('\n');
@@ -277,8 +268,9 @@ pub(crate) struct PatchedLayerFacts {
     patch: Digest,
     /// Bytes of the patch, which may make other layers too.
     patch_bytes: u64,
-    /// What travels for this layer: of the patch and the recipe, about.
-    travel_bytes: u64,
+    /// What travels for this layer: of the patch and the recipe, about. Absent if the patch cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    travel_bytes: Option<u64>,
     sources: Vec<SourceFacts>,
 }
 
@@ -353,19 +345,23 @@ pub(super) fn patched_text(layers: &[PatchedLayerFacts]) -> String {
             others(image, layer.images.len()),
             size(layer.size),
             size(layer.plain_size),
-            size(layer.travel_bytes),
+            layer.travel_bytes.map_or_else(|| "unknown".to_owned(), size),
             others(from, layer.sources.len()),
             format!("{} ({})", layer.patch.short(), size(layer.patch_bytes)),
         ]);
     }
     let mut text = table.render();
-    if let Some(rest) = layers.get(MAX_ROWS..).filter(|rest| !rest.is_empty()) {
-        text.push_str(&sentence(&format!(
-            "and {} of {}, of which {} travel",
-            count(rest.len() as u64, "smaller layer"),
-            size(rest.iter().map(|layer| layer.size).sum()),
-            size(rest.iter().map(|layer| layer.travel_bytes).sum()),
-        )));
-    }
+    text.push_str(&smaller_layers(layers, |layer| (layer.size, layer.travel_bytes.unwrap_or_default())));
     text
+}
+
+/// What a table of layers leaves out, by the bytes of a layer and those of them that travel; empty if that is nothing.
+fn smaller_layers<L>(layers: &[L], bytes: impl Fn(&L) -> (u64, u64)) -> String {
+    let rest = layers.get(MAX_ROWS..).unwrap_or_default();
+    if rest.is_empty() {
+        return String::new();
+    }
+    let (all, travel) = rest.iter().map(bytes).fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
+    let layers = count(rest.len() as u64, "smaller layer");
+    sentence(&format!("and {layers} of {}, of which {} travel", size(all), size(travel)))
 }

@@ -57,7 +57,7 @@ fn many_layers_are_counted_for_people_and_listed_for_programs() {
     site.commit();
     let options = ["--sequence", "2", "--against", "v1.krs.tar", "--compact"];
     let text = site.bundle("v2.krs.tar", &options).ok().out;
-    assert!(text.contains("and 4 smaller layers of ") && text.contains("of which 0 as patches"), "{text}");
+    assert!(text.contains("and 4 smaller layers of ") && text.contains(" travel"), "{text}");
     std::fs::remove_file(site.desk.path("v2.krs.tar")).unwrap();
     let report = site.bundle("v2.krs.tar", &[&options[..], &["--format", "json"]].concat()).ok().json();
     assert_eq!(report["compactLayers"].as_array().unwrap().len(), 14, "{report}");
@@ -86,6 +86,27 @@ fn inspect_says_which_layers_a_site_makes_and_of_what() {
     assert!(row.contains(&format!("{} in team/app", short(1))), "{text}");
     let plain = site.desk.krs(&["inspect", "v1.krs.tar", "--format", "json"]).ok().json();
     assert!(plain["patchedLayers"].is_null(), "{plain}");
+}
+
+#[test]
+fn a_patch_that_cannot_be_read_is_named_after_all_else_is_shown() {
+    let (mut site, _edge) = first_version();
+    update(&mut site, 2);
+    site.bundle("v2.krs.tar", &["--sequence", "2", "--against", "v1.krs.tar", "--compact"]).ok();
+    let json = ["inspect", "v2.krs.tar", "--format", "json"];
+    let patch = site.desk.krs(&json).ok().json()["patchedLayers"][0]["patch"].as_str().unwrap().to_owned();
+    let mut archive = std::fs::read(site.desk.path("v2.krs.tar")).unwrap();
+    let name = patch.replace(':', "/").into_bytes();
+    let header = archive.windows(name.len()).rposition(|window| window == name).unwrap();
+    let begin = header / 512 * 512 + 512;
+    archive[begin..begin + 16].fill(0xff);
+    site.desk.write("v2.krs.tar", &archive);
+    let report = site.desk.krs(&json).failed(4, &[&patch]).json();
+    assert_eq!(report["patchedLayers"][0]["digest"], layer_digest(2).to_string());
+    assert!(report["patchedLayers"][0]["travelBytes"].is_null(), "{report}");
+    let text = site.desk.krs(&["inspect", "v2.krs.tar"]).failed(4, &[&patch]).out;
+    let row = text.lines().find(|line| line.starts_with(&layer_digest(2).hex()[..12]));
+    assert!(row.is_some_and(|row| row.contains("unknown")), "{text}");
 }
 
 #[test]

@@ -23,8 +23,8 @@ pub struct DescribedLayer {
     pub patch: Digest,
     /// Bytes of the patch, which may make other layers too.
     pub patch_size: u64,
-    /// About how many bytes of the patch this layer takes, and those of its recipe.
-    pub bytes: u64,
+    /// About how many bytes of the patch this layer takes, and those of its recipe; `None` if the patch cannot be read.
+    pub bytes: Option<u64>,
     /// What it is made of.
     pub sources: Vec<DescribedSource>,
 }
@@ -38,16 +38,22 @@ pub struct DescribedSource {
     pub repositories: Vec<String>,
 }
 
-/// Describes the layers that travel as patches, in the order in which a site makes them. Reads the directory of each patch, and
-/// compares no digest: [`verify`](Bundle::verify) does.
-///
-/// # Errors
-/// [`RebuildError::Layer`] if a patch cannot be read, or makes other layers than the manifest says.
-pub fn describe(bundle: &Arc<Bundle>) -> Result<Vec<DescribedLayer>, RebuildError> {
+/// What a bundle says of the layers that a site makes.
+#[derive(Debug, Default)]
+pub struct Description {
+    /// In the order in which a site makes them.
+    pub layers: Vec<DescribedLayer>,
+    /// Patches that cannot be read, or that make other layers than the manifest says.
+    pub errors: Vec<RebuildError>,
+}
+
+/// Describes the layers that travel as patches. Reads the directory of each patch, and compares no digest:
+/// [`verify`](Bundle::verify) does.
+pub fn describe(bundle: &Arc<Bundle>) -> Description {
     let size = |digest: &Digest| bundle.blob(digest).map_or(0, |blob| blob.size);
-    let mut described = Vec::new();
+    let mut description = Description::default();
     for patch in &bundle.manifest().patches {
-        let directory = directory(bundle, patch)?;
+        let directory = directory(bundle, patch).map_err(|error| description.errors.push(error)).ok();
         for (number, layer) in patch.layers.iter().enumerate() {
             let source = |number: &usize| {
                 let base = patch.bases.get(*number).map(|base| base.digest);
@@ -57,18 +63,18 @@ pub fn describe(bundle: &Arc<Bundle>) -> Result<Vec<DescribedLayer>, RebuildErro
                 let repositories = known.map(|layer| layer.repositories.clone()).unwrap_or_default();
                 Some(DescribedSource { digest, repositories })
             };
-            described.push(DescribedLayer {
+            description.layers.push(DescribedLayer {
                 digest: layer.digest,
                 size: layer.size,
                 plain_size: layer.plain_size,
                 patch: patch.digest,
                 patch_size: size(&patch.digest),
-                bytes: share(&directory, number).saturating_add(size(&layer.recipe)),
+                bytes: directory.as_ref().map(|read| share(read, number).saturating_add(size(&layer.recipe))),
                 sources: layer.sources.iter().filter_map(source).collect(),
             });
         }
     }
-    Ok(described)
+    description
 }
 
 fn directory(bundle: &Arc<Bundle>, patch: &BundlePatch) -> Result<Directory, RebuildError> {

@@ -30,7 +30,7 @@ use crate::oci::digest::Digest;
 use crate::progress::{Activity, Progress};
 
 pub use chain::Chain;
-pub use describe::{DescribedLayer, DescribedSource, describe};
+pub use describe::{DescribedLayer, DescribedSource, Description, describe};
 pub use error::{RebuildError, RebuildProblem};
 pub use layer::RebuiltLayer;
 pub use list::{MAX_PATCH_LIST, PatchList, PatchListBlob};
