@@ -16,6 +16,7 @@ use krs_core::sync::plan::{Plan, PlanError};
 use serde::Serialize;
 
 use super::human::{count, size};
+use super::patched::rebuild_seconds;
 
 /// A bundle as one.
 #[derive(Debug, Serialize)]
@@ -92,6 +93,8 @@ pub(crate) struct Patched {
     patches: usize,
     /// Of the patches and recipes.
     patch_bytes: u64,
+    /// By [`rebuild_seconds`].
+    estimated_seconds: u64,
 }
 
 impl Patched {
@@ -101,20 +104,25 @@ impl Patched {
         let recipes = layers.clone().map(|layer| layer.recipe);
         let own = manifest.patches.iter().map(|patch| patch.digest).chain(recipes).collect::<HashSet<_>>();
         let blobs = manifest.blobs.iter().filter(|blob| own.contains(&blob.digest));
+        let bytes = layers.clone().map(|layer| layer.size).sum();
         (!manifest.patches.is_empty()).then(|| Self {
-            layers: layers.clone().count(),
-            bytes: layers.map(|layer| layer.size).sum(),
+            layers: layers.count(),
+            bytes,
             patches: manifest.patches.len(),
             patch_bytes: blobs.map(|blob| blob.size).sum(),
+            estimated_seconds: rebuild_seconds(bytes),
         })
     }
 
     /// For people.
     pub(crate) fn text(&self) -> String {
-        let Self { layers, bytes, patches, patch_bytes } = self;
+        let Self { layers, bytes, patches, patch_bytes, estimated_seconds } = self;
         let (layers, bytes) = (count(*layers as u64, "layer"), size(*bytes));
         let patches = if *patches == 1 { "1 patch".to_owned() } else { format!("{patches} patches") };
-        format!("{layers} ({bytes}), which a site makes of {patches} ({})", size(*patch_bytes))
+        let patch_bytes = size(*patch_bytes);
+        format!(
+            "{layers} ({bytes}), which a site makes of {patches} ({patch_bytes}) in about {estimated_seconds} s"
+        )
     }
 }
 

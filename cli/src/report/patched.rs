@@ -213,8 +213,14 @@ impl CandidateFacts {
     }
 }
 
-/// Bytes of compressed layers that a site makes in a second: measured with two cores, and assumed for any site.
+/// Bytes of compressed layers that a site makes in a second: less than `cargo xtask bench` measures with two cores, and assumed for
+/// any site.
 const REBUILD_RATE: u64 = 20_000_000;
+
+/// About how many seconds a site makes layers of so many compressed bytes.
+pub(super) const fn rebuild_seconds(bytes: u64) -> u64 {
+    bytes.div_ceil(REBUILD_RATE)
+}
 
 /// What a push would make of patches at one destination.
 #[derive(Debug, Serialize)]
@@ -227,14 +233,14 @@ pub(super) struct RebuildFacts {
     /// Layers that are read first.
     base_layers: usize,
     scratch_bytes: u64,
-    /// At [`REBUILD_RATE`].
+    /// By [`rebuild_seconds`].
     estimated_seconds: u64,
 }
 
 impl From<RebuildForecast> for RebuildFacts {
     fn from(forecast: RebuildForecast) -> Self {
         let RebuildForecast { layers, bytes, plain_bytes, base_layers, scratch_bytes } = forecast;
-        let estimated_seconds = bytes.div_ceil(REBUILD_RATE);
+        let estimated_seconds = rebuild_seconds(bytes);
         Self { layers, bytes, plain_bytes, base_layers, scratch_bytes, estimated_seconds }
     }
 }

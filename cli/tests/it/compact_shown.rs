@@ -80,7 +80,9 @@ fn inspect_says_which_layers_a_site_makes_and_of_what() {
     // One layer takes all of the patch but its directory, and its recipe.
     let (patch, travels) = (layer["patchBytes"].as_u64().unwrap(), layer["travelBytes"].as_u64().unwrap());
     assert!(travels * 2 > patch && travels <= report["patched"]["patchBytes"].as_u64().unwrap(), "{report}");
+    assert_eq!(report["patched"]["estimatedSeconds"], 1, "{report}");
     let text = site.desk.krs(&["inspect", "v2.krs.tar"]).ok().out;
+    assert!(text.contains("which a site makes of 1 patch (") && text.contains(" in about 1 s"), "{text}");
     let short = |number| layer_digest(number).hex()[..12].to_owned();
     let row = text.lines().find(|line| line.starts_with(&short(2))).unwrap_or_else(|| panic!("{text}"));
     assert!(row.contains(&format!("{} in team/app", short(1))), "{text}");
