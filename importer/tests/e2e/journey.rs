@@ -124,7 +124,10 @@ fn e1_to_e4_a_drive_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
     assert!(edges().private.has("journey/app", &attached), "the signature travels with its image");
     wait_bundle("e1", "Imported", "True", None);
     wait_bundle("e1", "SafeToRemove", "True", None);
-    assert!(has_event("default", "ImageBundle", "e1", "BundleVerified"));
+    // Events are written after the status that they explain.
+    wait_for("an Event tells that the bundle is verified", TIMEOUT, || {
+        has_event("default", "ImageBundle", "e1", "BundleVerified").then_some(())
+    });
     wait_for("an Event tells that the set is synchronised", TIMEOUT, || {
         has_event("e1-plant", "EdgeImageSet", "line", "SyncComplete").then_some(())
     });

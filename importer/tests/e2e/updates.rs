@@ -110,9 +110,11 @@ fn t163_t184_an_upgrade_from_0_1_with_a_nodes_drop_folder_continues_with_its_bun
         let claims = claims();
         (claims.len() == 1 && !claims.contains("krs-importer-bundles")).then_some(())
     });
-    let volumes = all("persistentvolumes", "");
-    let ours = volumes.iter().filter(|volume| volume["spec"]["claimRef"]["namespace"] == SYSTEM).count();
-    assert_eq!(ours, 1, "{volumes:#?}");
+    wait_for("the volume of 0.1 goes with its claim", TIMEOUT, || {
+        let volumes = all("persistentvolumes", "");
+        let ours = volumes.iter().filter(|volume| volume["spec"]["claimRef"]["namespace"] == SYSTEM).count();
+        (ours == 1).then_some(())
+    });
     namespace("upgrade");
     apply(&app);
     site.insert(&bundle);
