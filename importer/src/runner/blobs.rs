@@ -118,7 +118,7 @@ impl Copy<'_> {
     }
 
     /// Has the registry link a blob from another repository that has it.
-    async fn mount(&self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
+    pub(super) async fn mount(&self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
         for from in self.mount_from.iter().filter(|from| **from != self.target.repository) {
             let other = edge.sibling(from);
             // A repository that may not be read is none to link from.

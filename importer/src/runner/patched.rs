@@ -24,7 +24,7 @@ use super::role::EndpointRole;
 use super::transfer::{Copy, has};
 
 impl Copy<'_> {
-    /// Makes the layers of `closure` that travel as patches and are not at the edge, and sends them to `edge`.
+    /// Makes the layers of `closure` that travel as patches and can be linked from nowhere at the edge, and sends them to `edge`.
     pub(super) async fn bring_patched(
         &mut self,
         edge: &Repository,
@@ -37,9 +37,15 @@ impl Copy<'_> {
         let made = made.collect::<BTreeSet<_>>();
         let mut wanted = HashMap::new();
         for layer in closure.layers().filter(|layer| made.contains(&layer.digest)) {
-            if !has(edge, &layer.digest, layer.size).await? {
-                wanted.insert(layer.digest, layer.size);
+            if has(edge, &layer.digest, layer.size).await? {
+                continue;
             }
+            // An image before this one, or one of another set, may have brought it.
+            if self.mount(edge, layer).await? {
+                self.report.blobs_mounted += 1;
+                continue;
+            }
+            wanted.insert(layer.digest, layer.size);
         }
         if wanted.is_empty() {
             return Ok(());

@@ -92,6 +92,31 @@ async fn a_layer_is_made_of_a_layer_of_the_edge_and_arrives_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_layer_of_two_images_is_made_once_and_linked() {
+    let edge = Registry::start(Options::default());
+    let (source, pod, mut task, image) = patched(&edge);
+    self::image(1).push_to(&edge, "mirror/other/old", Some("v0"));
+    let mut second = task.targets[0].clone();
+    second.repository = "mirror/team/second".parse().unwrap();
+    task.targets.push(second);
+    edge.clear_requests();
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.done), (0, 2), "{report:?}");
+    let (base, made) = (Digest::of(&layer(1)), Digest::of(&layer(2)));
+    for repository in ["mirror/team/app", "mirror/team/second"] {
+        assert!(edge.blob(repository, &made).unwrap() == layer(2), "{repository}");
+        assert_eq!(edge.digest(repository, "v1"), Some(image.digest), "{repository}");
+    }
+    let is_base = |request: &&krs_testing::registry::Request| {
+        request.method == "GET" && request.path.ends_with(&base.hex())
+    };
+    let requests = edge.requests();
+    assert_eq!(requests.iter().filter(is_base).count(), 1, "{requests:?}");
+    assert!(report.blobs_mounted >= 1, "{report:?}");
+    drop(source);
+}
+
+#[tokio::test]
 async fn a_base_that_is_missing_or_damaged_is_refused_before_anything_is_written() {
     let edge = Registry::start(Options::default());
     let (_source, pod, task, _) = patched(&edge);
