@@ -27,8 +27,10 @@ pub(super) struct Index {
     by_name: HashMap<u64, Vec<File>>,
 }
 
-/// The most files that are kept for one key: `__init__.py` is the name of thousands.
-const MAX_FILES: usize = 64;
+/// The most files that are kept for one path: as many images have a program of that path.
+const MAX_OF_PATH: usize = 256;
+/// The most files that are kept for a pattern or name: `__init__.py` is the name of thousands.
+const MAX_OF_NAME: usize = 64;
 
 impl Index {
     /// Reads all layers, several at once.
@@ -65,18 +67,18 @@ impl Index {
     pub(super) fn add_source(&mut self, layer: usize) {
         for (entry, of) in self.layers[layer].iter().enumerate() {
             let file = File { layer, entry };
-            let push = |files: &mut Vec<File>| {
-                if files.len() < MAX_FILES {
+            let push = |files: &mut Vec<File>, most: usize| {
+                if files.len() < most {
                     files.push(file);
                 }
             };
-            push(self.by_path.entry(key(&of.path)).or_default());
+            push(self.by_path.entry(key(&of.path)).or_default(), MAX_OF_PATH);
             if of.length == 0 {
                 continue;
             }
-            push(self.by_digest.entry(of.digest).or_default());
-            push(self.by_pattern.entry(key(&pattern(&of.path))).or_default());
-            push(self.by_name.entry(key(&pattern(name(&of.path)))).or_default());
+            push(self.by_digest.entry(of.digest).or_default(), MAX_OF_NAME);
+            push(self.by_pattern.entry(key(&pattern(&of.path))).or_default(), MAX_OF_NAME);
+            push(self.by_name.entry(key(&pattern(name(&of.path)))).or_default(), MAX_OF_NAME);
         }
     }
 

@@ -11,6 +11,7 @@ use super::jobs::Jobs;
 use super::mode::Mode;
 use super::plan::{self, Piece};
 use super::report::{FileReport, Report, TargetReport};
+use super::sketch::Sketches;
 use super::write::{PatchWriter, Written};
 use crate::patch::{BLOCK, Block, ReadAt, STREAMS, Stream};
 
@@ -49,6 +50,7 @@ pub fn make(
         options,
         writer: PatchWriter::new(lengths, &options.scratch)?,
         reports: Vec::new(),
+        sketches: Sketches::default(),
     };
     for target in bases.len()..layers.len() {
         maker.target(&index, target)?;
@@ -88,13 +90,15 @@ struct Maker<'a> {
     options: &'a Options,
     writer: PatchWriter,
     reports: Vec<TargetReport>,
+    sketches: Sketches,
 }
 
 impl Maker<'_> {
     fn target(&mut self, index: &Index, target: usize) -> Result<(), DiffError> {
         let (layers, mode) = (self.layers, self.options.mode);
         let read_error = |error| DiffError::ReadLayer { layer: target, error };
-        let pieces = plan::pieces(index, layers, target, mode.windows()).map_err(read_error)?;
+        let pieces =
+            plan::pieces(index, layers, target, mode.windows(), &mut self.sketches).map_err(read_error)?;
         let length = layers[target].length();
         let mut report = TargetReport { length, ..TargetReport::default() };
         self.writer.begin(target);

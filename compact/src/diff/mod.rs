@@ -2,6 +2,7 @@
 //! Patches, made from layers.
 //!
 //! * `tar`, `index`: which files there are in all layers, and where.
+//! * `sketch`: how much two files have in common.
 //! * `plan`: which of a target's bytes are in its sources, and what may be an older version of the others.
 //! * `suffix`, `anchors`, `older`, `difference`, `code`, `jobs`: the shortest encoding of changed content, on several threads.
 //! * `write`, `report`: the patch, and what it contains.
@@ -16,6 +17,7 @@ mod mode;
 mod older;
 mod plan;
 mod report;
+mod sketch;
 mod suffix;
 mod tar;
 mod write;

@@ -4,6 +4,7 @@
 use std::io;
 
 use super::index::{File, Index};
+use super::sketch::{Sketch, Sketches};
 use super::tar::Entry;
 use crate::patch::{BLOCK, Block, ReadAt, max_prefix};
 
@@ -46,6 +47,7 @@ pub(super) struct Plan<'a> {
     layers: &'a [&'a dyn ReadAt],
     target: usize,
     window: Windows,
+    sketches: &'a mut Sketches,
     pieces: Vec<Piece>,
 }
 
@@ -64,8 +66,9 @@ pub(super) fn pieces(
     layers: &[&dyn ReadAt],
     target: usize,
     window: Windows,
+    sketches: &mut Sketches,
 ) -> io::Result<Vec<Piece>> {
-    let mut plan = Plan { index, layers, target, window, pieces: Vec::new() };
+    let mut plan = Plan { index, layers, target, window, sketches, pieces: Vec::new() };
     for (number, entry) in index.layers[target].iter().enumerate() {
         plan.entry(number, entry)?;
     }
@@ -77,7 +80,7 @@ impl Plan<'_> {
         let end = entry.end(self.layers[self.target].length());
         let same = self.choose(entry, self.index.same_content(entry).iter().copied());
         let similar = match same {
-            None if entry.length > 0 && !entry.is_zeros => self.index.similar(entry).first().copied(),
+            None if entry.length > 0 && !entry.is_zeros => self.most_similar(entry)?,
             _ => None,
         };
         let header = self.choose_header(entry, same).or(similar);
@@ -98,6 +101,28 @@ impl Plan<'_> {
             return Ok(());
         }
         self.zeros(length)
+    }
+
+    /// The file that is most likely an older version of this one. Of several the one that has most in common with it: programs of
+    /// different images have the same path.
+    fn most_similar(&mut self, entry: &Entry) -> io::Result<Option<File>> {
+        let files = self.index.similar(entry);
+        if files.len() < 2 {
+            return Ok(files.first().copied());
+        }
+        let own = self.sketch(self.target, entry)?;
+        let mut best = None;
+        for file in files {
+            let common = own.common(&self.sketch(file.layer, self.index.entry(file))?);
+            if best.is_none_or(|(most, _)| common > most) {
+                best = Some((common, file));
+            }
+        }
+        Ok(best.map(|(_, file)| file))
+    }
+
+    fn sketch(&mut self, layer: usize, entry: &Entry) -> io::Result<Sketch> {
+        self.sketches.get(entry.digest, (self.layers[layer], entry.data_at, entry.length))
     }
 
     /// Of several files with the content of this one, the one that follows what was copied last, or has its path.

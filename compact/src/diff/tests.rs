@@ -38,6 +38,22 @@ fn round_trip(bases: &[Vec<u8>], targets: &[Vec<u8>], mode: Mode) -> (Vec<u8>, R
     (patch, report)
 }
 
+/// Programs of different images have the same path.
+#[test]
+fn of_files_with_one_path_the_older_version_is_found() {
+    let program = |seed: u64, version: u8| {
+        let mut content = content(seed, 300_000);
+        content[150_000] = version;
+        tar(&[Node { path: "manager".to_owned(), content, mtime: 1 }])
+    };
+    let versions = |version| (1..=12).map(|seed| program(seed, version)).collect::<Vec<_>>();
+    for mode in [Mode::Fast, Mode::Small] {
+        let (patch, report) = round_trip(&versions(1), &versions(2), mode);
+        assert_eq!(report.targets.iter().map(|target| target.new).sum::<u64>(), 0);
+        assert!(patch.len() < 12 * 300, "{mode:?}: {}", patch.len());
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Node {
     path: String,
