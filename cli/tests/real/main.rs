@@ -5,6 +5,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod conformance;
+mod cosign;
 mod damaged;
 mod differential;
 mod gitea;

@@ -176,6 +176,7 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool("registry", Go("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"), &[Real, Cluster]),
     tool("crane", Go("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"), &[Real]),
     tool("regctl", Go("github.com/regclient/regclient/cmd/regctl", "v0.11.7"), &[Real, Push]),
+    tool("cosign", Go("github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3"), &[Full]),
     tool("oras", Go("oras.land/oras/cmd/oras", "v1.3.6"), &[Real]),
     // The suite of the distribution-spec has no versions; this is what it was on that day.
     tool(
