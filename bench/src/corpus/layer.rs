@@ -64,10 +64,14 @@ pub(crate) fn build(cache: &Cache, packages: &Packages, out: &Layout, layer: &La
             .collect();
     }
     let built = compress(cache, out, layer.writer, |tar| match layer.content {
-        Content::Debs(debs) | Content::Dealt(debs, _) | Content::OldDebs(debs) => {
-            add_debs(packages, layer, debs, 0, tar)
+        Content::Debs(debs) | Content::Dealt(debs, _) => add_debs(packages, layer, debs, &KEEP_ALL, tar),
+        Content::SlimDebs(debs) | Content::ReleasedSlimDebs(debs) => {
+            let change = Change { later: 0, left_out: is_documentation };
+            add_debs(packages, layer, debs, &change, tar)
         }
-        Content::LaterDebs(debs) => add_debs(packages, layer, debs, LATER, tar),
+        Content::LaterDebs(debs) => {
+            add_debs(packages, layer, debs, &Change { later: LATER, ..KEEP_ALL }, tar)
+        }
         Content::Program(number) => {
             let program = program(number)?;
             append(tar, &header(0o755, program.len() as u64), Path::new("usr/bin/service"), &*program)
@@ -107,18 +111,41 @@ fn program(number: u8) -> Result<Vec<u8>> {
     Ok(std::fs::read(folder.path().join("service"))?)
 }
 
-/// The files of packages, each `later` seconds after the time that its package states.
-fn add_debs(packages: &Packages, layer: &Layer, debs: &[&str], later: u64, tar: &mut Tar<'_>) -> Result<()> {
+/// How the files of packages come into a layer.
+struct Change {
+    /// Seconds after the time that the package states.
+    later: u64,
+    /// Which paths do not.
+    left_out: fn(&Path) -> bool,
+}
+
+const KEEP_ALL: Change = Change { later: 0, left_out: |_| false };
+
+/// What Debian's slim images leave out.
+fn is_documentation(path: &Path) -> bool {
+    let is_below = |folder: &str| path.starts_with(Path::new("usr/share").join(folder));
+    let is_copyright = path.file_name().is_some_and(|name| name == "copyright");
+    is_below("doc") && !is_copyright || ["info", "lintian", "locale", "man"].into_iter().any(is_below)
+}
+
+/// The files of packages.
+fn add_debs(
+    packages: &Packages,
+    layer: &Layer,
+    debs: &[&str],
+    change: &Change,
+    tar: &mut Tar<'_>,
+) -> Result<()> {
     let mut paths = BTreeSet::new();
     for name in debs {
         for_each_entry(&packages.deb(name, layer)?.file, |entry| {
             let path = plain(&entry.path()?);
             // Packages share folders; a layer names each once.
-            if path.as_os_str().is_empty() || !paths.insert(path.clone()) {
+            if path.as_os_str().is_empty() || (change.left_out)(&path) || !paths.insert(path.clone()) {
                 return Ok(());
             }
             let mut header = entry.header().clone();
-            header.set_mtime(header.mtime().unwrap_or(MTIME) + later);
+            header.set_mtime(header.mtime().unwrap_or(MTIME) + change.later);
             if let Some(target) = entry.link_name()? {
                 let target =
                     if header.entry_type() == EntryType::Link { plain(&target) } else { target.into_owned() };

@@ -32,6 +32,9 @@ use xtask::cache::Cache;
 use xtask::run::{Result, step};
 use xtask::tools::{self, Need};
 
+/// The file with the digests of the layers, and who compressed each.
+const LAYERS: &str = "layers.json";
+
 /// Arguments of `cargo xtask corpus`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -83,8 +86,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
 /// Makes a corpus in the cache unless it exists, and returns its folder.
 pub(crate) fn in_cache(cache: &Cache, small: bool) -> Result<PathBuf> {
     let folder = cache.corpus(small);
-    // Written last: a corpus whose creation was interrupted has none.
-    if !folder.join("corpus.json").exists() {
+    if !is_made(&folder) {
         make(cache, recipe(small), &folder)?;
     }
     Ok(folder)
@@ -93,10 +95,15 @@ pub(crate) fn in_cache(cache: &Cache, small: bool) -> Result<PathBuf> {
 /// The same for the images before and after updates.
 pub(crate) fn updates_in_cache(cache: &Cache, small: bool) -> Result<PathBuf> {
     let folder = cache.corpus_of_updates(small);
-    if !folder.join("corpus.json").exists() {
+    if !is_made(&folder) {
         make(cache, updates(small), &folder)?;
     }
     Ok(folder)
+}
+
+/// `corpus.json` is written last: a corpus whose creation was interrupted has none. An older one has no list of layers.
+fn is_made(folder: &Path) -> bool {
+    ["corpus.json", LAYERS].iter().all(|name| folder.join(name).exists())
 }
 
 const fn updates(small: bool) -> &'static Recipe {
@@ -107,10 +114,17 @@ const fn recipe(small: bool) -> &'static Recipe {
     if small { &SMALL } else { &FULL }
 }
 
+/// Who compressed each layer of a corpus, by digest.
+pub(crate) fn writers(folder: &Path) -> Result<BTreeMap<String, String>> {
+    Ok(serde_json::from_slice(&std::fs::read(folder.join(LAYERS))?)?)
+}
+
 fn make(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<()> {
     let packages = Packages::fetch(cache, recipe)?;
     let out = Layout::create(folder)?;
     let layers = step("compress layers", || build_layers(cache, &packages, &out, recipe))?;
+    let built = layers.values().flatten();
+    out.write(LAYERS, &built.map(|layer| (layer.digest.to_string(), json!(layer.writer.name()))).collect())?;
     let mut maker = Maker { out: &out, layers, listed: Vec::new() };
     recipe.images.iter().try_for_each(|image| maker.make(image))?;
     let listed = maker.listed;

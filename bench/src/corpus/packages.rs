@@ -9,7 +9,7 @@ use std::process::Command;
 use super::recipe::{Content, Layer, Recipe};
 use xtask::cache::Cache;
 use xtask::run::{self, Result, step};
-use xtask::tools::debian::{self, Deb, OLDEST};
+use xtask::tools::debian::{self, Deb, RELEASED};
 
 /// The wheels are for this Python on any Linux of these years.
 const PIP: &[&str] = &[
@@ -41,7 +41,8 @@ impl Packages {
             match layer.content {
                 Content::Debs(debs)
                 | Content::Dealt(debs, _)
-                | Content::OldDebs(debs)
+                | Content::SlimDebs(debs)
+                | Content::ReleasedSlimDebs(debs)
                 | Content::LaterDebs(debs) => {
                     names.extend(debs.iter().map(|name| deb_name(name, layer)));
                 }
@@ -70,7 +71,7 @@ impl Packages {
 }
 
 fn deb_name(name: &str, layer: &Layer) -> String {
-    let version = if matches!(layer.content, Content::OldDebs(_)) { OLDEST } else { "" };
+    let version = if matches!(layer.content, Content::ReleasedSlimDebs(_)) { RELEASED } else { "" };
     format!("{name}:{}{version}", layer.arch)
 }
 

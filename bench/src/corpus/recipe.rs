@@ -6,8 +6,10 @@
 pub(crate) enum Content {
     /// The files of Debian packages.
     Debs(&'static [&'static str]),
-    /// The files of Debian packages in the oldest version that the archive has: before their security updates.
-    OldDebs(&'static [&'static str]),
+    /// The files of Debian packages, but what slim images leave out: documentation, manual pages and translations.
+    SlimDebs(&'static [&'static str]),
+    /// The same of the last point release: before security updates.
+    ReleasedSlimDebs(&'static [&'static str]),
     /// The files of Debian packages, each with a later time: as a build that is not reproducible writes them.
     LaterDebs(&'static [&'static str]),
     /// A program in Go with this number in it.
@@ -35,6 +37,19 @@ pub(crate) enum Writer {
     Zstd,
     /// Nobody: a plain tar.
     Plain,
+}
+
+impl Writer {
+    /// Its name in tables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Go => "Go compress/gzip",
+            Self::Zlib => "zlib",
+            Self::Pgzip => "pgzip",
+            Self::Zstd => "zstd",
+            Self::Plain => "none",
+        }
+    }
 }
 
 /// A layer, which any number of images may use.

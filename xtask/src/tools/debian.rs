@@ -81,10 +81,12 @@ pub fn unpack(cache: &Cache, wanted: &[(&str, &str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// The end of a name for the oldest version that the archive has, which is before its security updates.
-pub const OLDEST: &str = "=oldest";
+/// The end of a name for the version of the last point release, which is before its security updates.
+pub const RELEASED: &str = "=released";
+/// Where the archive has security updates, within itself.
+const SECURITY_UPDATES: &str = "pool/updates/";
 
-/// Downloads packages that are not in the cache yet; a name may end in `:ARCHITECTURE`, and then in [`OLDEST`].
+/// Downloads packages that are not in the cache yet; a name may end in `:ARCHITECTURE`, and then in [`RELEASED`].
 pub fn download(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
     if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
         return Err("apt-get and dpkg-deb are missing: this needs a Debian system".into());
@@ -122,21 +124,28 @@ fn fetch(cache: &Cache, debs: &BTreeMap<String, Deb>) -> Result<()> {
 }
 
 fn describe(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
-    let (oldest, newest): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| name.ends_with(OLDEST));
-    let mut debs = describe_some(cache, &newest, "--no-all-versions")?;
-    debs.extend(describe_some(cache, &oldest, "--all-versions")?);
+    let (released, newest): (Vec<_>, Vec<_>) =
+        names.iter().cloned().partition(|name| name.ends_with(RELEASED));
+    let mut debs = describe_some(cache, &newest, "--no-all-versions", |_| true)?;
+    let is_released = |file: &str| !file.starts_with(SECURITY_UPDATES);
+    debs.extend(describe_some(cache, &released, "--all-versions", is_released)?);
     Ok(debs)
 }
 
-/// Of several versions of a package the last counts: apt-cache begins with the newest.
-fn describe_some(cache: &Cache, names: &[String], versions: &str) -> Result<BTreeMap<String, Deb>> {
+/// Of several versions of a package whose file in the archive is wanted the newest counts, with which apt-cache begins.
+fn describe_some(
+    cache: &Cache,
+    names: &[String],
+    versions: &str,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Deb>> {
     let mut debs = BTreeMap::new();
     if names.is_empty() {
         return Ok(debs);
     }
     let own = own_architecture()?;
     let mut command = apt(cache, "apt-cache", &architectures()?);
-    let packages = names.iter().map(|name| name.strip_suffix(OLDEST).unwrap_or(name));
+    let packages = names.iter().map(|name| name.strip_suffix(RELEASED).unwrap_or(name));
     let text = run::output(command.args(["show", versions]).args(packages))?;
     for paragraph in text.split("\n\n") {
         let field = |name: &str| {
@@ -147,9 +156,13 @@ fn describe_some(cache: &Cache, names: &[String], versions: &str) -> Result<BTre
         else {
             continue;
         };
+        // An installed version that the archive does not have has none.
+        if !field("Filename").is_some_and(|file| is_wanted(&file)) {
+            continue;
+        }
         let file = format!("{package}_{}_{architecture}.deb", version.replace(':', "%3a"));
         for name in names {
-            let wanted = name.strip_suffix(OLDEST).unwrap_or(name);
+            let wanted = name.strip_suffix(RELEASED).unwrap_or(name);
             let (wanted, of) = wanted.split_once(':').unwrap_or((wanted, &own));
             if wanted == package && (architecture == of || architecture == "all") {
                 let request = match architecture.as_str() {
@@ -158,7 +171,7 @@ fn describe_some(cache: &Cache, names: &[String], versions: &str) -> Result<BTre
                 };
                 let (version, file) = (version.clone(), cache.packages().join(&file));
                 let deb = Deb { version, file, request, size: size.parse()? };
-                debs.insert(name.clone(), deb);
+                debs.entry(name.clone()).or_insert(deb);
             }
         }
     }
