@@ -77,12 +77,27 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Str
 }
 
 pub(crate) fn kubectl(arguments: &[&str]) -> String {
-    run("kubectl", arguments, None)
+    kubectl_with(arguments, None)
+}
+
+/// Runs kubectl, again while the API server of a busy machine does not answer at all.
+fn kubectl_with(arguments: &[&str], input: Option<&str>) -> String {
+    let begin = Instant::now();
+    loop {
+        let output = try_run("kubectl", arguments, input);
+        let message = String::from_utf8_lossy(&output.stderr);
+        if message.contains("Unable to connect to the server") && begin.elapsed() < TIMEOUT {
+            std::thread::sleep(Duration::from_secs(1));
+            continue;
+        }
+        assert!(output.status.success(), "kubectl {}: {}\n{message}", arguments.join(" "), output.status);
+        return String::from_utf8_lossy(&output.stdout).into_owned();
+    }
 }
 
 /// Applies objects, as a GitOps engine does.
 pub(crate) fn apply(objects: &Value) {
-    run("kubectl", &["apply", "--server-side", "-f", "-"], Some(&list(objects)));
+    kubectl_with(&["apply", "--server-side", "-f", "-"], Some(&list(objects)));
 }
 
 /// What the API server says to an object that it must refuse.
