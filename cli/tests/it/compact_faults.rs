@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use krs_testing::registry::{Matcher, Registry, What};
 
-use crate::compact::{first_version, layer_digest, update};
+use crate::compact::{first_version, image, layer_digest, update};
 use crate::harness::{Outcome, Site};
 
 const OPTIONS: [&str; 5] = ["--sequence", "2", "--against", "v1.krs.tar", "--compact"];
@@ -139,4 +139,15 @@ fn t320_a_push_that_is_killed_while_it_makes_layers_has_written_nothing() {
     Outcome::of(site.desk.command(&push).output().unwrap()).ok();
     assert_eq!(edge.digest("team/app", "2.0"), site.source.digest("team/app", "2.0"));
     assert_eq!(scratch.read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_for_recipes_that_cannot_be_used_is_named_once() {
+    let (mut site, _edge) = first_version();
+    site.add(&image("other", 7), "team/other", "1.0");
+    update(&mut site, 2);
+    std::fs::remove_dir_all(site.desk.path("krs-recipes")).ok();
+    site.desk.write("krs-recipes", b"no folder");
+    let made = site.bundle("v2.krs.tar", &OPTIONS).ok();
+    assert_eq!(made.err.matches("recipes cannot be kept in krs-recipes").count(), 1, "{made}");
 }

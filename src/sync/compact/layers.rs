@@ -71,12 +71,9 @@ pub(super) fn recipe(
         && let Err(error) = cache.put(&layer.digest, &answer)
     {
         let folder = cache.folder();
-        let remark = format!(
+        remarks.push(format!(
             "recipes cannot be kept in {folder}, so the next bundle takes as long again for the same layers: {error}"
-        );
-        if !remarks.contains(&remark) {
-            remarks.push(remark);
-        }
+        ));
     }
     Ok(answer)
 }

@@ -14,7 +14,7 @@ mod recipes;
 mod restore;
 mod work;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::Arc;
 
@@ -127,6 +127,9 @@ pub async fn compact(
         compacted.layers.extend(made.layers);
         compacted.remarks.extend(made.remarks);
     }
+    // What is wrong with a folder is said by each layer.
+    let mut unique = HashSet::new();
+    compacted.remarks.retain(|remark| unique.insert(remark.clone()));
     patches.blobs.sort_by_key(|blob| blob.digest);
     patches.blobs.dedup_by_key(|blob| blob.digest);
     compacted.plan = compacted.plan.with_patches(plan_options, patches, &files)?;
@@ -176,7 +179,7 @@ pub fn candidates(plan: &Plan, (resolved, sets): (&Resolved, &[&CheckedSet]), ba
 /// Each layer once.
 fn unique(groups: &[Group]) -> Vec<&Layer> {
     let layers = groups.iter().flat_map(|group| group.targets.iter().chain(&group.bases));
-    let mut unique = std::collections::HashSet::new();
+    let mut unique = HashSet::new();
     layers.filter(|layer| unique.insert(layer.digest)).collect()
 }
 
