@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Bundles that may be read from now: the intake puts them in and takes them out, the embedded registry reads them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use krs_core::bundle::{Bundle, BundledImages};
 use krs_core::oci::digest::Digest;
+use krs_core::sync::rebuild::PatchList;
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
@@ -20,13 +21,17 @@ pub struct OpenBundle {
     pub images: BundledImages,
     /// Which namespaces may read which image.
     pub readers: HashMap<Digest, Readers>,
+    /// What makes the layers of its images that travel as patches, by the index of the image. Tasks name a list by its digest,
+    /// and the embedded registry serves it: both have it from here.
+    pub patches: BTreeMap<usize, PatchList>,
 }
 
 impl OpenBundle {
     /// A bundle with its images, and who may read them.
     pub fn new(bundle: Bundle, images: BundledImages) -> Self {
         let readers = readers(&bundle);
-        Self { bundle: Arc::new(bundle), images, readers }
+        let patches = PatchList::of_images(&bundle, &images);
+        Self { bundle: Arc::new(bundle), images, readers, patches }
     }
 
     /// Whether sets of `namespace` may copy the image.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a copy Job needs to make the layers of one image: the patches of a bundle that do, and nothing of other images. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::order::work;
-use crate::bundle::{BaseLayer, Bundle, BundlePatch};
+use crate::bundle::{BaseLayer, Bundle, BundlePatch, BundledImages};
 use crate::json::{self, JsonError};
 use crate::oci::digest::Digest;
 
@@ -36,8 +36,17 @@ pub struct PatchListBlob {
 }
 
 impl PatchList {
+    /// The lists of the images of a bundle, by the index of the image, of those that have layers that travel as patches.
+    pub fn of_images(bundle: &Bundle, images: &BundledImages) -> BTreeMap<usize, Self> {
+        let lists = images.images.iter().filter_map(|image| {
+            let layers = image.closure.layers().map(|layer| layer.digest);
+            Some((image.index, Self::of(bundle, layers)?))
+        });
+        lists.collect()
+    }
+
     /// What makes those of `layers` that travel as patches; `None` if none does.
-    pub fn of(bundle: &Bundle, layers: impl IntoIterator<Item = Digest>) -> Option<Self> {
+    fn of(bundle: &Bundle, layers: impl IntoIterator<Item = Digest>) -> Option<Self> {
         let patched = layers.into_iter().filter(|digest| bundle.patched_layer(digest).is_some());
         let (all, patched) = (&bundle.manifest().patches, patched.collect());
         let work = work(all, &patched);

@@ -126,12 +126,17 @@ impl Catalog {
 
 impl Repository {
     /// A repository for each image of a bundle, by the digest of its reference. It has no tags except those of referrers.
-    pub fn by_digest(bundle: &Bundle, images: &BundledImages) -> HashMap<Digest, Self> {
+    /// `patches`: as [`PatchList::of_images`].
+    pub fn by_digest(
+        bundle: &Bundle,
+        images: &BundledImages,
+        patches: &BTreeMap<usize, PatchList>,
+    ) -> HashMap<Digest, Self> {
         let mut repositories = HashMap::<Digest, Self>::new();
         for (manifest, image) in bundle.manifest().images.iter().zip(&images.images) {
             let repository = repositories.entry(manifest.digest).or_default();
             repository.add(manifest, image, images);
-            repository.add_patches(bundle, image);
+            patches.get(&image.index).into_iter().for_each(|list| repository.add_patches(list));
         }
         repositories
     }
@@ -173,8 +178,7 @@ impl Repository {
     }
 
     /// Adds what makes the layers of an image that travel as patches.
-    fn add_patches(&mut self, bundle: &Bundle, image: &BundledImage) {
-        let Some(list) = patch_list(bundle, image) else { return };
+    fn add_patches(&mut self, list: &PatchList) {
         self.content.extend(list.blobs.iter().map(|blob| blob.digest));
         if let Ok(bytes) = list.encode() {
             let digest = Digest::of(&bytes);
@@ -192,11 +196,6 @@ impl Repository {
         let manifests = all.filter(has_type).filter_map(|referrer| referrer.written().ok()).collect();
         written::index(manifests, None).unwrap_or_default().into()
     }
-}
-
-/// What makes the layers of an image that travel as patches.
-pub fn patch_list(bundle: &Bundle, image: &BundledImage) -> Option<PatchList> {
-    PatchList::of(bundle, image.closure.layers().map(|layer| layer.digest))
 }
 
 fn referrer(root: &Descriptor, artifact_type: Option<String>, images: &BundledImages) -> Referrer {

@@ -16,7 +16,7 @@ mod server;
 mod stall_timeout;
 
 pub use bundle_content::{BundleContent, Fault};
-pub use catalog::{Repository, patch_list};
+pub use catalog::Repository;
 pub use listen::{Caller, Certificate, Listener, Peer};
 pub use options::{ServeError, ServeOptions, Tls};
 pub use request::{Route, route};

@@ -8,7 +8,6 @@ use krs_core::bundle::Bundle;
 use krs_core::oci::Descriptor;
 use krs_core::oci::reference::RepositoryName;
 use krs_core::sync::rebuild::PatchList;
-use krs_core::sync::serve::patch_list;
 
 use crate::adapters::bundle_store::OpenBundle;
 use crate::model::bundle_inventory::{StockBundle, StockImage};
@@ -55,7 +54,7 @@ impl AcceptedBundle {
         let manifest = held.bundle.manifest();
         let images = manifest.images.iter().zip(&held.images.images).map(|(image, found)| {
             let closures = || std::iter::once(&found.closure).chain(found.referrers.iter().map(|(_, c)| c));
-            let patches = patch_list(&held.bundle, found);
+            let patches = held.patches.get(&found.index);
             StockImage {
                 reference: image.reference.clone(),
                 digest: image.digest,
@@ -63,8 +62,8 @@ impl AcceptedBundle {
                 size: closures().map(krs_core::oci::closure::Closure::size).sum(),
                 contents: closures().flat_map(|c| &c.blobs).map(|content| content.digest).collect(),
                 partial: image.partial,
-                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.blobs), patches.as_ref()),
-                patches: patches.and_then(|list| list.blob()),
+                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.blobs), patches),
+                patches: patches.and_then(PatchList::blob),
                 readers: held.readers.get(&image.digest).cloned().unwrap_or_default(),
             }
         });

@@ -173,7 +173,7 @@ impl RegistryService {
             }
         };
         let content = BundleContent::new(Arc::clone(&held.bundle), held.images.manifests.clone(), report);
-        let repositories = Repository::by_digest(&held.bundle, &held.images);
+        let repositories = Repository::by_digest(&held.bundle, &held.images, &held.patches);
         let offer = Arc::new(ServedBundle { content, repositories });
         offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));
         offer
