@@ -46,11 +46,7 @@ impl Copy<'_> {
         for (blob, brought) in brought {
             match brought {
                 Brought::Present => {}
-                Brought::Now(PushOutcome::Mounted) => self.report.blobs_mounted += 1,
-                Brought::Now(PushOutcome::Uploaded) => {
-                    self.report.blobs_copied += 1;
-                    self.report.bytes_copied += blob.size;
-                }
+                Brought::Now(pushed) => self.count(pushed, blob.size),
                 Brought::Not => missing.push(blob),
             }
         }
@@ -118,7 +114,7 @@ impl Copy<'_> {
     }
 
     /// Has the registry link a blob from another repository that has it.
-    pub(super) async fn mount(&self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
+    async fn mount(&self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
         for from in self.mount_from.iter().filter(|from| **from != self.target.repository) {
             let other = edge.sibling(from);
             // A repository that may not be read is none to link from.

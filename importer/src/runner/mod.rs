@@ -29,7 +29,7 @@ use base::Base;
 use endpoint::RegistryEndpoint;
 use failure::{Concerns, exit_code};
 pub use paths::Paths;
-use transfer::Copy;
+use transfer::{Copy, SentLayers};
 
 use crate::model::task::{
     CopyReport, CopyTask, MAX_MOUNT_FROM, MAX_REPORT, MAX_TARGETS, MAX_TASK, STOPPED, TargetFailure,
@@ -130,6 +130,7 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
     let mut failed = Vec::new();
     let destination = RegistryEndpoint::destination(task, paths);
     let mut arrived = Vec::<RepositoryName>::new();
+    let mut sent = SentLayers::new();
     let mut for_all = connection::check(&destination).await.err();
     for (position, target) in task.targets.iter().enumerate() {
         let result = if let Some(failure) = &for_all {
@@ -139,9 +140,8 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
             let mut mount_from = target.mount_from.clone();
             mount_from.extend(arrived.iter().rev().take(MAX_MOUNT_FROM).cloned());
             let (source, destination, mount_from) = (&source, &destination, mount_from.as_slice());
-            let base = Base::default();
-            target::copy(Copy { source, destination, target, mount_from, base, paths, report: &mut report })
-                .await
+            let (base, sent, report) = (Base::default(), &mut sent, &mut report);
+            target::copy(Copy { source, destination, target, mount_from, base, sent, paths, report }).await
         };
         match result {
             Ok(()) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers that travel as patches: made here, of layers of the edge registry, with the credentials of the set, and sent to the
-//! repository that needs them.
+//! repository that needs them. One that another repository there has is not made again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use krs_core::crd::reason;
 use krs_core::error::{Classify as _, ErrorKind, chain};
+use krs_core::oci::Descriptor;
 use krs_core::oci::closure::Closure;
 use krs_core::oci::digest::Digest;
 use krs_core::progress::{NoProgress, Progress};
@@ -24,7 +25,7 @@ use super::role::EndpointRole;
 use super::transfer::{Copy, has};
 
 impl Copy<'_> {
-    /// Makes the layers of `closure` that travel as patches and can be linked from nowhere at the edge, and sends them to `edge`.
+    /// Makes the layers of `closure` that travel as patches and that nothing at the edge has, and sends them to `edge`.
     pub(super) async fn bring_patched(
         &mut self,
         edge: &Repository,
@@ -41,11 +42,10 @@ impl Copy<'_> {
                 continue;
             }
             // An image before this one, or one of another set, may have brought it.
-            if self.mount(edge, layer).await? {
-                self.report.blobs_mounted += 1;
-                continue;
+            match self.transfer_made(edge, layer).await {
+                Some(sent) => self.count(sent, layer.size),
+                None => drop(wanted.insert(layer.digest, layer.size)),
             }
-            wanted.insert(layer.digest, layer.size);
         }
         if wanted.is_empty() {
             return Ok(());
@@ -63,13 +63,25 @@ impl Copy<'_> {
             let push = BlobPush { digest, size, content, mount_from: None, transfers: None };
             let sent = edge.send_blob(&push).await;
             let sent = sent.map_err(|error| Failure::registry(EndpointRole::Destination, &error))?;
-            if sent == PushOutcome::Uploaded {
-                self.report.blobs_copied += 1;
-                self.report.bytes_copied += size;
-            }
+            self.count(sent, size);
+            self.sent.insert(digest, edge.name().clone());
             rebuilt.remove(&digest);
         }
         Ok(())
+    }
+
+    /// Brings a layer from another repository of the edge. It only saves making the layer, so that no failure counts.
+    async fn transfer_made(&self, edge: &Repository, layer: &Descriptor) -> Option<PushOutcome> {
+        let once = edge.optional().optional_once();
+        for from in self.sent.get(&layer.digest).into_iter().chain(self.mount_from) {
+            if from != edge.name()
+                && once.sibling(from).has_blob_for_push(&layer.digest, layer.size).await.unwrap_or(false)
+                && let Ok(sent) = once.copy_blob(&layer.digest, layer.size, from).await
+            {
+                return Some(sent);
+            }
+        }
+        None
     }
 
     /// Finds where the edge has the layers that are read. Before anything is made, so that a base that is missing costs nothing.

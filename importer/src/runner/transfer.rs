@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One target on its way, and what all steps of a copy do at the edge.
 
+use std::collections::HashMap;
+
 use krs_core::oci::Descriptor;
 use krs_core::oci::closure::Manifests;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RepositoryName, Selector};
-use krs_core::registry::{RegistryError, Repository};
+use krs_core::registry::{PushOutcome, RegistryError, Repository};
 use krs_core::sync::push::{PutOutcome, put_manifest};
 
 use super::base::Base;
@@ -14,6 +16,9 @@ use super::failure::Failure;
 use super::paths::Paths;
 use super::role::EndpointRole;
 use crate::model::task::{CopyReport, CopyTarget};
+
+/// Repositories of the edge to which one Job has sent layers that it made.
+pub(super) type SentLayers = HashMap<Digest, RepositoryName>;
 
 /// One target on its way.
 pub(super) struct Copy<'a> {
@@ -24,6 +29,8 @@ pub(super) struct Copy<'a> {
     pub(super) mount_from: &'a [RepositoryName],
     /// Layers that the bundle leaves to the site.
     pub(super) base: Base,
+    /// Where this Job has sent the layers that it made.
+    pub(super) sent: &'a mut SentLayers,
     pub(super) paths: &'a Paths,
     pub(super) report: &'a mut CopyReport,
 }
@@ -32,6 +39,17 @@ impl Copy<'_> {
     pub(super) fn log_step(&self, side: &RegistryEndpoint<'_>, repository: &RepositoryName, step: &str) {
         let (image, role, registry) = (&self.target.image, side.role.name(), &side.registry);
         tracing::info!(image, role, %registry, %repository, "{step}");
+    }
+
+    /// Counts a blob that came without skopeo.
+    pub(super) const fn count(&mut self, sent: PushOutcome, size: u64) {
+        match sent {
+            PushOutcome::Mounted => self.report.blobs_mounted += 1,
+            PushOutcome::Uploaded => {
+                self.report.blobs_copied += 1;
+                self.report.bytes_copied += size;
+            }
+        }
     }
 
     /// Counts a referrer that is not at the edge as it should be.

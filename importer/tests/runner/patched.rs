@@ -8,7 +8,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::sync::rebuild::{PatchList, PatchListBlob};
 use krs_importer::model::task::{CopyTask, TaskSource};
 use krs_testing::image::{Image, ImageBuilder, random_bytes, tar_of};
-use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
+use krs_testing::registry::{Auth, Matcher, Options, Registry, Request, What};
 
 use crate::harness::{Pod, arrived, endpoint, target};
 
@@ -91,29 +91,86 @@ async fn a_layer_is_made_of_a_layer_of_the_edge_and_arrives_as_it_was() {
     assert_eq!((code, report.done, report.bytes_copied), (0, 1, 0), "{report:?}");
 }
 
-#[tokio::test]
-async fn a_layer_of_two_images_is_made_once_and_linked() {
-    let edge = Registry::start(Options::default());
-    let (source, pod, mut task, image) = patched(&edge);
-    self::image(1).push_to(&edge, "mirror/other/old", Some("v0"));
-    let mut second = task.targets[0].clone();
-    second.repository = "mirror/team/second".parse().unwrap();
-    task.targets.push(second);
+/// How often a layer's content was read at the edge.
+fn reads(edge: &Registry, layer: &Digest) -> usize {
+    let hex = layer.hex();
+    let is_read = |request: &&Request| request.method == "GET" && request.path.ends_with(&hex);
+    edge.requests().iter().filter(is_read).count()
+}
+
+/// A task for two images of one layer, which a patch makes, in two repositories.
+fn shared(edge: &Registry) -> (Registry, Pod, CopyTask, [Image; 2]) {
+    let (source, pod, mut task, first) = patched(edge);
+    let second = ImageBuilder::new("other")
+        .layer_type("application/vnd.oci.image.layer.v1.tar")
+        .layer(layer(2))
+        .build();
+    second.push_to(&source, "team/other", None);
+    source.delete_blob(&Digest::of(&layer(2)));
+    let list = task.targets[0].patches.unwrap();
+    let bytes = source.blob("team/app", &list.digest).unwrap();
+    source.put_blob("team/other", &bytes);
+    for blob in PatchList::parse(&bytes).unwrap().blobs {
+        source.put_blob("team/other", &source.blob("team/app", &blob.digest).unwrap());
+    }
+    let mut other = target(&source.host(), "team/other", &second.digest, "v1");
+    (other.mount_from, other.patches) = (task.targets[0].mount_from.clone(), Some(list));
+    task.targets.push(other);
+    image(1).push_to(edge, "mirror/other/old", Some("v0"));
     edge.clear_requests();
+    (source, pod, task, [first, second])
+}
+
+fn both_arrived(edge: &Registry, [first, second]: &[Image; 2]) {
+    arrived(first, edge);
+    assert_eq!(edge.digest("mirror/team/other", "v1"), Some(second.digest));
+    let new = layer(2);
+    assert_eq!(edge.blob("mirror/team/other", &Digest::of(&new)), Some(new));
+}
+
+#[tokio::test]
+async fn a_layer_that_two_repositories_need_is_made_once() {
+    for mounts in [true, false] {
+        let edge = Registry::start(Options { mounts, ..Options::default() });
+        let (source, pod, task, images) = shared(&edge);
+        source.clear_requests();
+        let (report, code) = pod.run(&task).await;
+        assert_eq!((code, report.done), (0, 2), "{report:?}");
+        both_arrived(&edge, &images);
+        assert_eq!(reads(&edge, &Digest::of(&layer(1))), 1, "the base, mounts: {mounts}");
+        let list = source.blob("team/app", &task.targets[0].patches.unwrap().digest).unwrap();
+        let patch = PatchList::parse(&list).unwrap().patches[0].digest;
+        assert_eq!(reads(&source, &patch), 1, "the patch, mounts: {mounts}");
+        assert_eq!(report.blobs_mounted, u64::from(mounts), "{report:?}");
+    }
+}
+
+/// That an image failed after its layer was sent, or that the registry refuses to hand the layer over, decides about no other.
+#[tokio::test]
+async fn a_layer_that_cannot_be_taken_from_another_repository_is_made_again() {
+    let edge = Registry::start(Options { mounts: false, ..Options::default() });
+    let (_source, pod, task, images) = shared(&edge);
+    let new = Digest::of(&layer(2));
+    let handed_over = Matcher::blobs().path(format!("mirror/team/app/blobs/{new}")).method("GET");
+    edge.fail(handed_over, What::Status(403, Vec::new(), String::new()));
     let (report, code) = pod.run(&task).await;
     assert_eq!((code, report.done), (0, 2), "{report:?}");
-    let (base, made) = (Digest::of(&layer(1)), Digest::of(&layer(2)));
-    for repository in ["mirror/team/app", "mirror/team/second"] {
-        assert!(edge.blob(repository, &made).unwrap() == layer(2), "{repository}");
-        assert_eq!(edge.digest(repository, "v1"), Some(image.digest), "{repository}");
-    }
-    let is_base = |request: &&krs_testing::registry::Request| {
-        request.method == "GET" && request.path.ends_with(&base.hex())
-    };
-    let requests = edge.requests();
-    assert_eq!(requests.iter().filter(is_base).count(), 1, "{requests:?}");
-    assert!(report.blobs_mounted >= 1, "{report:?}");
-    drop(source);
+    both_arrived(&edge, &images);
+    assert_eq!(reads(&edge, &Digest::of(&layer(1))), 2);
+
+    // The tag of the first is refused, after its layer was sent.
+    let edge = Registry::start(Options::default());
+    let (_source, pod, task, images) = shared(&edge);
+    edge.fail(
+        Matcher::manifests().path("mirror/team/app/manifests/v1").method("PUT"),
+        What::Status(400, Vec::new(), String::new()),
+    );
+    let (report, _) = pod.run(&task).await;
+    assert_eq!((report.done, report.failed), (1, 1), "{report:?}");
+    let layer = layer(2);
+    assert_eq!(edge.blob("mirror/team/other", &Digest::of(&layer)), Some(layer));
+    assert_eq!(edge.digest("mirror/team/other", "v1"), Some(images[1].digest));
+    assert_eq!(reads(&edge, &Digest::of(&self::layer(1))), 1);
 }
 
 #[tokio::test]
@@ -148,7 +205,7 @@ async fn t312_scratch_space_that_is_too_small_is_said_before_anything_is_read_or
     for part in ["/scratch", &needed.to_string(), "jobs.scratchSize"] {
         assert!(report.failures[0].message.contains(part), "{part}: {report:?}");
     }
-    let is_blob = |request: &krs_testing::registry::Request| request.path.contains("/blobs/");
+    let is_blob = |request: &Request| request.path.contains("/blobs/");
     let list = task.targets[0].patches.unwrap().digest.hex();
     let others =
         source.requests().into_iter().filter(|request| is_blob(request) && !request.path.ends_with(&list));
