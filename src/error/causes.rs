@@ -63,11 +63,15 @@ pub fn describe(head: &str, causes: &[Cause]) -> String {
     text
 }
 
-/// The first `most` of `items`, and how many more there are: `a, b and 3 more`, or `a; b; and 3 more`.
+/// The first `most` of `items`, and how many more there are: `a, b and 3 more`, `a; b; and 3 more`, or a line of its own.
 pub fn shortened<T: Display>(items: impl IntoIterator<Item = T>, most: usize, separator: &str) -> String {
     let mut items = items.into_iter();
     let shown = items.by_ref().take(most).map(|item| item.to_string()).collect::<Vec<_>>().join(separator);
-    let and = if separator.starts_with(',') { " and" } else { "; and" };
+    let and = match separator {
+        "\n" => "\n  and",
+        _ if separator.starts_with(',') => " and",
+        _ => "; and",
+    };
     match items.count() {
         0 => shown,
         more => format!("{shown}{and} {more} more"),

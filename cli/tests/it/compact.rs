@@ -144,6 +144,32 @@ fn a_base_that_is_damaged_or_gone_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_missing_base_names_only_the_images_that_need_it() {
+    let mut site = Site::new();
+    let other = |number: u8| {
+        let mut data = random_bytes(90_000, 9);
+        data[40_000] = number;
+        layer(&[("usr/share/other".to_owned(), data)])
+    };
+    let of = |number| ImageBuilder::new("other").layer_type(GZIP).layer(other(number)).build();
+    site.add(&image("app", 1), "team/app", "1.0");
+    site.add(&of(1), "team/other", "1.0");
+    site.commit();
+    let edge = Registry::start(Options::default());
+    let host = edge.host().to_string();
+    site.bundle("v1.krs.tar", &["--sequence", "1"]).ok();
+    site.desk.krs(&["push", "v1.krs.tar", &host]).ok();
+    site.images.clear();
+    site.add(&image("app", 2), "team/app", "2.0");
+    site.add(&of(2), "team/other", "2.0");
+    site.commit();
+    site.bundle("v2.krs.tar", &["--sequence", "2", "--against", "v1.krs.tar", "--compact"]).ok();
+    edge.delete_blob(&Digest::of(&other(1)));
+    let pushed = site.desk.krs(&["push", "v2.krs.tar", &host]).failed(6, &["team/other:2.0"]);
+    assert!(!pushed.err.contains("team/app:"), "{pushed}");
+}
+
+#[test]
 fn images_that_did_not_change_are_not_fetched() {
     let mut site = Site::new();
     site.add(&image("app", 1), "team/app", "1.0");

@@ -163,7 +163,7 @@ pub struct Site {
     pub source: Registry,
     pub edge: Registry,
     pub checkout: Checkout,
-    images: Vec<String>,
+    pub images: Vec<String>,
 }
 
 impl Site {

@@ -225,8 +225,10 @@ pub struct MissingLayer {
     pub expected: String,
 }
 
-/// Most sets that a message names.
+/// Most sets, or layers, that a message names.
 const MAX_NAMES: usize = 20;
+/// Most images that it names for one layer.
+const MAX_IMAGES: usize = 5;
 
 fn names(names: &BTreeSet<SetName>) -> String {
     error::shortened(names, MAX_NAMES, ", ")
@@ -239,9 +241,10 @@ fn count(layers: usize) -> String {
 fn layers(missing: &[MissingLayer]) -> String {
     let line = |layer: &MissingLayer| {
         let MissingLayer { digest, size, images, expected } = layer;
-        format!("  {digest} ({size} bytes), looked for in {expected}; needed by {}", images.join(", "))
+        let images = error::shortened(images, MAX_IMAGES, ", ");
+        format!("  {digest} ({size} bytes), looked for in {expected}; needed by {images}")
     };
-    missing.iter().map(line).collect::<Vec<_>>().join("\n")
+    error::shortened(missing.iter().map(line), MAX_NAMES, "\n")
 }
 
 fn causes(failed: &[(Target, TargetError)]) -> Vec<Cause> {

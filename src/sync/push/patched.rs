@@ -88,7 +88,8 @@ impl Run<'_> {
         own: &BTreeSet<RepositoryName>,
         targets: &[Target],
     ) -> Result<BTreeMap<Digest, (u64, Repository)>, PushError> {
-        let work = rebuild::work(&self.bundle.manifest().patches, wanted);
+        let patches = &self.bundle.manifest().patches;
+        let work = rebuild::work(patches, wanted);
         let read = work.steps.iter().flat_map(|step| &step.read_first);
         let searched = read.filter_map(|layer| self.bundle.base_layer(&layer.digest));
         let searches = searched.map(|layer| async move { (layer, self.find_layer(layer, own).await) });
@@ -99,10 +100,16 @@ impl Run<'_> {
                 bases.insert(layer.digest, (layer.size, self.repository(&name)));
                 continue;
             }
+            let made_of_it = wanted.iter().filter(|made| {
+                let alone = rebuild::work(patches, &BTreeSet::from([**made]));
+                alone.steps.iter().flat_map(|step| &step.read_first).any(|read| read.digest == layer.digest)
+            });
+            let made_of_it = made_of_it.copied().collect::<BTreeSet<_>>();
             let needing = targets.iter().filter(|target| {
                 let image = self.images.images.get(target.image);
-                image
-                    .is_some_and(|image| image.closure.blobs.iter().any(|blob| wanted.contains(&blob.digest)))
+                image.is_some_and(|image| {
+                    image.closure.blobs.iter().any(|blob| made_of_it.contains(&blob.digest))
+                })
             });
             let images = needing.flat_map(|target| target.references.clone()).collect();
             let expected = base::expected(layer, self.destination);
