@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, ValueEnum};
 use krs_core::bundle::StreamName;
 use krs_core::local::Location;
@@ -23,8 +23,8 @@ Examples:
 
 The same commit gives the same archive, byte for byte, where every reference has a digest.
 If one image cannot be fetched, no archive is written, and every failed image is named. What
-was fetched stays beside the file as FILE.part; the same command, also with changed sets, resumes
-from it.";
+was fetched stays beside the file as FILE.part, with --compact also in FILE.compact; the same
+command, also with changed sets, resumes from it.";
 
 /// Write all images of a Git checkout's EdgeImageSets into one archive
 ///
@@ -104,6 +104,14 @@ impl PlanArgs {
             CompactMode::Max => Some(Mode::Max),
             CompactMode::Off => None,
         }
+    }
+
+    /// What is meant as the value of `--compact`, and is taken as a folder because a space is before it.
+    pub(crate) fn mode_among_paths(&self) -> Option<&Utf8Path> {
+        self.compact?;
+        let is_mode =
+            |path: &Utf8PathBuf| CompactMode::from_str(path.as_str(), false).is_ok() && !path.exists();
+        self.paths.iter().find(|path| is_mode(path)).map(Utf8PathBuf::as_path)
     }
 }
 

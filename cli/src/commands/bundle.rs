@@ -119,7 +119,9 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         Err(signal) => {
             // Threads that still write to the file end with the process.
             runtime.shutdown_background();
-            let help = format!("run the same command again to resume; what was fetched is in {file}.part");
+            let layers = if compact.is_some() { format!(" or {file}.compact") } else { String::new() };
+            let help =
+                format!("run the same command again to resume; what was fetched is in {file}.part{layers}");
             return Err(Failure::interrupted(signal).help(help));
         }
     };
@@ -166,8 +168,12 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     incomplete(&resolved)
 }
 
-/// Whether patches are asked for that the format may not have.
+/// Whether patches are asked for that the format may not have, or in a way that names a folder.
 fn may_compact(args: &PlanArgs) -> Result<(), Failure> {
+    if let Some(mode) = args.mode_among_paths() {
+        let message = format!("`{mode}` stands where a folder of sets is expected, and is none");
+        return Err(Failure::usage(message).help(format!("write --compact={mode}, with `=`")));
+    }
     if args.patches().is_none() || args.format_version.is_none_or(|highest| highest >= PATCHES_SINCE) {
         return Ok(());
     }

@@ -28,7 +28,8 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failu
     console.result(&report, || report.text(args.tree))?;
     // All that can be shown was.
     if let Some(error) = errors.into_iter().next() {
-        return Err(error.into());
+        let help = "copy the bundle again from where it was made; `krs verify` says what of it is damaged";
+        return Err(Failure::from(error).help(help));
     }
     policy::has_all_images(&bundle)
 }

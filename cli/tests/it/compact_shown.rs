@@ -133,6 +133,14 @@ fn a_plan_says_which_layers_may_be_patches() {
 }
 
 #[test]
+fn a_mode_behind_a_space_is_no_folder() {
+    let (site, _edge) = first_version();
+    let set = site.checkout.path().to_string();
+    let options = ["bundle", &set, "-o", "x.krs.tar", "--compact", "fast"];
+    site.desk.krs(&options).failed(2, &["`fast` stands where a folder", "--compact=fast"]);
+}
+
+#[test]
 fn a_difference_counts_what_travels_as_patches() {
     let (mut site, _edge) = first_version();
     update(&mut site, 2);

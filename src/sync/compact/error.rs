@@ -44,6 +44,9 @@ impl Classify for CompactError {
 
     fn help(&self) -> Option<String> {
         match self {
+            Self::Work { folder, source } if source.kind() == io::ErrorKind::NotADirectory => {
+                Some(format!("remove {folder}, or write the bundle under another name"))
+            }
             Self::Work { source, .. } => Some(error::help_against_write(source).to_owned()),
             Self::Restore(_) => Some("free some space, or write the bundle to another drive".to_owned()),
             Self::Plan(e) => e.help(),
