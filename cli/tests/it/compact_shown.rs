@@ -67,11 +67,13 @@ fn many_layers_are_counted_for_people_and_listed_for_programs() {
 fn inspect_says_which_layers_a_site_makes_and_of_what() {
     let (mut site, _edge) = first_version();
     update(&mut site, 2);
-    site.bundle("v2.krs.tar", &["--sequence", "2", "--against", "v1.krs.tar", "--compact"]).ok();
+    let options = ["--sequence", "2", "--against", "v1.krs.tar", "--compact", "--format", "json"];
+    let made = site.bundle("v2.krs.tar", &options).ok().json();
     let report = site.desk.krs(&["inspect", "v2.krs.tar", "--format", "json"]).ok().json();
     let layers = report["patchedLayers"].as_array().unwrap();
     assert_eq!(layers.len(), 1, "{report}");
     let layer = &layers[0];
+    assert_eq!(layer["travelBytes"], made["compactLayers"][0]["travelBytes"], "{made}");
     assert_eq!(layer["digest"], layer_digest(2).to_string());
     assert!(layer["images"][0].as_str().unwrap().contains("team/app:2.0@"), "{layer}");
     assert!(layer["plainSize"].as_u64() > Some(1_000_000), "{layer}");

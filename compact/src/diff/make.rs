@@ -60,8 +60,8 @@ pub fn make(
     let mut counter = Counter { out, bytes: 0 };
     let Written { bases, targets, streams } =
         writer.finish(&layers, options.mode, options.threads, &options.scratch, &mut counter)?;
-    for (report, target) in reports.iter_mut().zip(targets) {
-        report.sources = target.sources;
+    for (report, (sources, travels)) in reports.iter_mut().zip(targets) {
+        (report.sources, report.travels) = (sources, travels);
     }
     let mut report = Report { bases, targets: reports, streams, patch_length: counter.bytes };
     report.divide();

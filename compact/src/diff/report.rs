@@ -32,6 +32,8 @@ pub struct TargetReport {
     pub length: u64,
     /// The sources that it is made of, ascending, by their numbers in the patch: first the bases, then the earlier targets.
     pub sources: Vec<usize>,
+    /// About how many bytes of the patch it takes: its part of each stream.
+    pub travels: u64,
     /// As they are in a source.
     pub copied: u64,
     /// Tar headers that differ from those of a source in a few bytes.

@@ -59,8 +59,8 @@ pub(super) struct PatchWriter {
 pub(super) struct Written {
     /// The numbers of the bases that are used, ascending: those of the patch.
     pub(super) bases: Vec<usize>,
-    /// In the order of the patch.
-    pub(super) targets: Vec<Target>,
+    /// What each target is made of, by numbers in the patch, and about how many bytes of the patch it takes.
+    pub(super) targets: Vec<(Vec<usize>, u64)>,
     /// In the order of [`Stream::ALL`].
     pub(super) streams: [StreamSize; STREAMS],
 }
@@ -264,7 +264,9 @@ impl PatchWriter {
             io::copy(&mut reader, out).map_err(DiffError::Write)?;
         }
         let streams = std::array::from_fn(|i| StreamSize { length: lengths[i], stored: sections[i].stored });
-        Ok(Written { bases, targets: directory.targets, streams })
+        let travels = (0..directory.targets.len()).map(|target| directory.share(target)).collect::<Vec<_>>();
+        let sources = directory.targets.into_iter().map(|target| target.sources);
+        Ok(Written { bases, targets: sources.zip(travels).collect(), streams })
     }
 }
 

@@ -75,6 +75,19 @@ impl Directory {
         windows.sum::<u64>().saturating_add(self.frame_memory)
     }
 
+    /// About how many bytes of the patch a target takes: its part of each stream, which are compressed as one.
+    pub fn share(&self, target: usize) -> u64 {
+        let Some(of_target) = self.targets.get(target) else { return 0 };
+        let streams = self.streams.iter().zip(&of_target.shares).enumerate();
+        let parts = streams.map(|(stream, (section, share))| {
+            let lengths = self.targets.iter().filter_map(|target| target.shares.get(stream));
+            let length = lengths.map(|share| u128::from(*share)).sum::<u128>();
+            let part = u128::from(*share) * u128::from(section.stored);
+            u64::try_from(part.checked_div(length).unwrap_or_default()).unwrap_or(u64::MAX)
+        });
+        parts.fold(0, u64::saturating_add)
+    }
+
     /// Leaves out the bases that no target uses, which a site would have to fetch. Also says which are left, by their numbers
     /// before.
     pub(crate) fn without_unused_bases(mut self) -> (Self, Vec<usize>) {
@@ -234,6 +247,24 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_stream_is_divided_by_what_each_target_takes_of_it() {
+        let mut directory = Directory::default();
+        directory.streams[1].stored = 100;
+        directory.streams[2].stored = 7;
+        let target = |share, of_second| {
+            let mut target = Target::default();
+            (target.shares[1], target.shares[2]) = (share, of_second);
+            target
+        };
+        directory.targets = vec![target(750, 0), target(250, 7)];
+        assert_eq!([0, 1, 2].map(|number| directory.share(number)), [75, 32, 0]);
+        // As large as a hostile patch may say.
+        directory.targets = vec![target(u64::MAX, 0), target(u64::MAX, 0)];
+        directory.streams[1].stored = u64::MAX;
+        assert_eq!(directory.share(1), u64::MAX / 2);
+    }
 
     fn directory() -> Directory {
         let mut shares = [0; STREAMS];

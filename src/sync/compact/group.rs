@@ -186,9 +186,8 @@ impl Maker {
                 sources: report.sources.clone(),
             });
             made.blobs.push(recipe);
-            let of_files = report.files.iter().map(|file| file.travels).sum::<u64>();
             let (files, file_count) = outcome::files(&report.files);
-            let bytes = of_files + target.recipe.len() as u64;
+            let bytes = report.travels + target.recipe.len() as u64;
             made.layers.push(outcome(layer, Ok(PatchOutcome { patch: digest, bytes, files, file_count })));
         }
         let bases = report.bases.iter().filter_map(|number| sources.get(*number));

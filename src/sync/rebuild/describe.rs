@@ -69,7 +69,7 @@ pub fn describe(bundle: &Arc<Bundle>) -> Description {
                 plain_size: layer.plain_size,
                 patch: patch.digest,
                 patch_size: size(&patch.digest),
-                bytes: directory.as_ref().map(|read| share(read, number).saturating_add(size(&layer.recipe))),
+                bytes: directory.as_ref().map(|read| read.share(number).saturating_add(size(&layer.recipe))),
                 sources: layer.sources.iter().filter_map(source).collect(),
             });
         }
@@ -92,42 +92,4 @@ fn directory(bundle: &Arc<Bundle>, patch: &BundlePatch) -> Result<Directory, Reb
         return Err(error(RebuildProblem::Directory(format!("it makes {made}, the manifest names {named}"))));
     }
     Ok(directory.clone())
-}
-
-/// About how many bytes of a patch a target takes: its part of each stream, which are compressed as one.
-fn share(directory: &Directory, target: usize) -> u64 {
-    let Some(of_target) = directory.targets.get(target) else { return 0 };
-    let streams = directory.streams.iter().zip(&of_target.shares).enumerate();
-    let parts = streams.map(|(stream, (section, share))| {
-        let lengths = directory.targets.iter().filter_map(|target| target.shares.get(stream));
-        let length = lengths.map(|share| u128::from(*share)).sum::<u128>();
-        let part = u128::from(*share) * u128::from(section.stored);
-        u64::try_from(part.checked_div(length).unwrap_or_default()).unwrap_or(u64::MAX)
-    });
-    parts.fold(0, u64::saturating_add)
-}
-
-#[cfg(test)]
-mod tests {
-    use krs_compact::patch::Target;
-
-    use super::*;
-
-    #[test]
-    fn a_stream_is_divided_by_what_each_target_takes_of_it() {
-        let mut directory = Directory::default();
-        directory.streams[1].stored = 100;
-        directory.streams[2].stored = 7;
-        let target = |share, of_second| {
-            let mut target = Target::default();
-            (target.shares[1], target.shares[2]) = (share, of_second);
-            target
-        };
-        directory.targets = vec![target(750, 0), target(250, 7)];
-        assert_eq!([0, 1, 2].map(|number| share(&directory, number)), [75, 32, 0]);
-        // As large as a hostile patch may say.
-        directory.targets = vec![target(u64::MAX, 0), target(u64::MAX, 0)];
-        directory.streams[1].stored = u64::MAX;
-        assert_eq!(share(&directory, 1), u64::MAX / 2);
-    }
 }
