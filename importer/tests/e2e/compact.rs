@@ -10,7 +10,7 @@ use krs_testing::image::{Image, ImageBuilder, gzip_of_buildkit, random_bytes, si
 use krs_testing::registry::Registry;
 use serde_json::{Value, json};
 
-use crate::edge::edges;
+use crate::edge::{Edge, edges};
 use crate::harness::{
     TIMEOUT, apply, cluster, condition, get, kubectl, run, try_run, wait_bundle, wait_for, wait_ready,
 };
@@ -63,15 +63,17 @@ fn size(file: &Utf8Path) -> u64 {
 struct Publisher {
     ci: Ci,
     source: Registry,
+    /// Where the site's set puts the images.
+    edge: &'static Edge,
     programs: Programs,
     namespace: &'static str,
     references: Vec<String>,
 }
 
 impl Publisher {
-    fn new(namespace: &'static str) -> Self {
+    fn new(namespace: &'static str, edge: &'static Edge) -> Self {
         let (ci, source) = (Ci::new(), registry(None, false));
-        Self { ci, source, programs: programs(), namespace, references: Vec::new() }
+        Self { ci, source, edge, programs: programs(), namespace, references: Vec::new() }
     }
 
     fn version(&self, number: u8) -> Image {
@@ -88,8 +90,8 @@ impl Publisher {
         image.push_to(&self.source, &repository, Some(&tag));
         signature(&image).push_to(&self.source, &repository, None);
         self.references.push(reference(&self.source, &repository, &tag, &image));
-        let (access, _) = edges().open.access(self.namespace);
-        let host = edges().open.host();
+        let (access, _) = self.edge.access(self.namespace);
+        let host = self.edge.host();
         let set = set(self.namespace, "app", host.as_str(), &self.references, &access);
         self.ci.commit(std::slice::from_ref(&set));
         set
@@ -103,8 +105,8 @@ impl Publisher {
     /// Fails unless the edge has a version and its signature, byte for byte.
     fn must_have(&self, number: u8) {
         let image = self.version(number);
-        edges().open.must_have(&self.repository(), &number.to_string(), &image);
-        assert!(edges().open.has(&self.repository(), &signature(&image)), "the signature of {number}");
+        self.edge.must_have(&self.repository(), &number.to_string(), &image);
+        assert!(self.edge.has(&self.repository(), &signature(&image)), "the signature of {number}");
     }
 }
 
@@ -119,7 +121,7 @@ fn wait_message(namespace: &str, what: &str, is_it: impl Fn(&str) -> bool) {
 
 #[test]
 fn e16_layers_of_patches_arrive_bit_for_bit_three_times_in_a_row_and_pods_start() {
-    let mut side = Publisher::new("e16");
+    let mut side = Publisher::new("e16", &edges().open);
     let first = side.publish(1);
     let full = side.bundle(1, &[]);
     let values = json!({"site": "berlin", "receipts": {"toMedia": true}, "jobs": {"scratchSize": "1Gi"}});
@@ -201,7 +203,7 @@ fn stop_a_runner() -> i32 {
 
 #[test]
 fn e17_scratch_space_kills_pulled_drives_and_damaged_bases_leave_no_wrong_layer() {
-    let mut side = Publisher::new("e17");
+    let mut side = Publisher::new("e17", &edges().open);
     let first = side.publish(1);
     let full = side.bundle(1, &[]);
     let key = side.ci.public_key();
@@ -241,7 +243,8 @@ fn e17_scratch_space_kills_pulled_drives_and_damaged_bases_leave_no_wrong_layer(
     let pid = stop_a_runner();
     site.wipe();
     run("kill", &["-CONT", &pid.to_string()], None);
-    std::thread::sleep(Duration::from_secs(3));
+    wait_bundle("e17-2", "Complete", "False", Some("MediaAbsent"));
+    wait_message("e17", "that its bundle is away", |message| message.contains("BundleUnavailable"));
     site.insert(&compact);
     wait_for("the set is Ready all the same", RETRIED, || {
         (condition(&get("edgeimagesets", "e17", "app")?, "Ready")?.0 == "True").then_some(())
@@ -266,4 +269,32 @@ fn e17_scratch_space_kills_pulled_drives_and_damaged_bases_leave_no_wrong_layer(
         (condition(&get("edgeimagesets", "e17", "app")?, "Ready")?.0 == "True").then_some(())
     });
     side.must_have(3);
+}
+
+#[test]
+fn e18_base_layers_are_read_back_with_the_secret_of_the_set() {
+    let edge = &edges().private;
+    let mut side = Publisher::new("e18", edge);
+    let first = side.publish(1);
+    let full = side.bundle(1, &[]);
+    let site = Site::new(&[&side.ci.public_key()], &json!({"jobs": {"scratchSize": "1Gi"}}));
+    namespace("e18");
+    let (_, objects) = edge.access("e18");
+    apply(&json!(objects));
+    apply(&first);
+    site.insert(&full);
+    wait_ready("e18", "app");
+    let base = Digest::of(&layer(1));
+    let before = edge.downloads("e18/app", &base);
+    let second = side.publish(2);
+    let compact = side.bundle(2, &["--against", "e18-1.krs.tar", "--compact"]);
+    assert!(size(&compact) * 20 < size(&full), "{} of {}", size(&compact), size(&full));
+    apply(&second);
+    site.insert(&compact);
+    wait_ready("e18", "app");
+    side.must_have(2);
+    // The registry shows nothing without credentials, and only the set names them.
+    wait_for("the registry's log says that the base was read", TIMEOUT, || {
+        (edge.downloads("e18/app", &base) > before).then_some(())
+    });
 }

@@ -262,6 +262,13 @@ impl Edge {
         sent.collect()
     }
 
+    /// How often all of a blob was read from a repository, by the registry's own log.
+    pub(crate) fn downloads(&self, repository: &str, blob: &Digest) -> usize {
+        let log = kubectl(&["logs", "-n", NAMESPACE, self.name]);
+        let wanted = format!("\"GET /v2/{repository}/blobs/{blob} ");
+        log.lines().filter(|line| line.contains(&wanted) && line.contains("\" 200 ")).count()
+    }
+
     /// Blob uploads that were completed in repositories below a prefix, by the registry's own log.
     pub(crate) fn uploads(&self, prefix: &str) -> usize {
         let log = kubectl(&["logs", "-n", NAMESPACE, self.name]);
