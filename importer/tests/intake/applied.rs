@@ -90,7 +90,7 @@ async fn t232_nothing_is_kept_of_a_bundle_whose_image_bundle_is_deleted() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), waiting).await.map_err(|_| what).unwrap();
+        tokio::time::timeout(Duration::from_secs(120), waiting).await.map_err(|_| what).unwrap();
     };
     std::fs::rename(&path, &away).unwrap();
     until("the ImageBundle is deleted", &|| world.api.all("imagebundles").is_empty()).await;

@@ -387,7 +387,7 @@ async fn t167_nothing_waits_for_the_file_of_media_that_were_pulled_to_be_closed(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let alone = tokio::time::timeout(Duration::from_secs(20), alone).await;
+    let alone = tokio::time::timeout(Duration::from_secs(60), alone).await;
     assert!(alone.is_ok(), "held {} times: by its entry, and by what else?", held.strong_count());
     intake.stop().await;
 }

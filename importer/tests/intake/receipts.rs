@@ -81,7 +81,7 @@ pub(crate) async fn until(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let result = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    let result = tokio::time::timeout(Duration::from_secs(120), waiting).await;
     result.unwrap_or_else(|_| panic!("{:#?}", fetch(&world.api)))
 }
 
@@ -159,7 +159,7 @@ async fn until_failing(intake: &Running, failing: i64) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(120), waiting).await.unwrap();
 }
 
 async fn wait_for_receipt(world: &World) -> (Running, String) {

@@ -37,7 +37,7 @@ use tokio::sync::{oneshot, watch};
 use crate::api::FakeApi;
 
 /// Longest time that anything here takes.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Watches are not looked after while a test runs.
 const SLOW: Pace = Pace {

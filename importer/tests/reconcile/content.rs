@@ -38,7 +38,7 @@ async fn follow(
     importer: &Arc<Reconciler>,
     woken: &mut (impl Stream<Item = ObjectRef<EdgeImageSet>> + Unpin),
 ) {
-    let set = tokio::time::timeout(Duration::from_secs(30), woken.next()).await;
+    let set = tokio::time::timeout(Duration::from_secs(120), woken.next()).await;
     let set = set.unwrap_or_else(|_| panic!("no set is woken")).unwrap();
     let set = world.api.get(SETS, &set.namespace.unwrap(), &set.name).unwrap();
     reconcile(Arc::new(serde_json::from_value(set).unwrap()), Arc::clone(importer)).await.unwrap();
@@ -60,7 +60,7 @@ async fn t202_content_is_read_back_on_demand_where_no_interval_is_set() {
     let mut woken = importer.wakeups(None);
     verify_content(&world, "shop", "x", "1");
     world.reconcile(&importer).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(60), woken.next()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(120), woken.next()).await.unwrap().unwrap();
     world.wait(11);
     world.reconcile(&importer).await.unwrap();
     assert_eq!(world.reason("x"), "DigestMismatch");
@@ -133,7 +133,7 @@ async fn t60_content_that_rotted_at_the_edge_is_found_when_it_is_read_back_and_c
                 tokio::task::yield_now().await;
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_secs(60), looking).await;
+        let in_time = tokio::time::timeout(Duration::from_secs(120), looking).await;
         in_time.unwrap_or_else(|_| panic!("{wanted}: {:#}", world.status("x")));
     };
     verify_content(&world, "shop", "x", "1");

@@ -19,7 +19,7 @@ use crate::api::{FakeApi, Snapshot, Trouble};
 use crate::world::{SETS, World};
 
 /// Longest time that anything here takes.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// An API server that does not answer is noticed soon.
 const LIMITS: Limits = Limits { call: Duration::from_millis(300), silence: Duration::from_millis(600) };
 

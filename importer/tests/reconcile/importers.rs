@@ -13,7 +13,7 @@ use crate::world::{SETS, World};
 
 const READY: &str = "SyncSuccessful";
 /// Longest time that anything here takes.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const TIMES: Times = Times { duration: Duration::from_secs(1), renew: Duration::from_millis(20) };
 
 fn leases(world: &World, namespace: &str, holder: &str, served: &[&str]) -> Arc<Leases> {

