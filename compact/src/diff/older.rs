@@ -103,15 +103,8 @@ fn between(anchors: &[Anchor], length: usize) -> Vec<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::noise;
     use super::*;
-
-    fn noise(mut state: u32, length: usize) -> Vec<u8> {
-        let bytes = (0..length).map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        });
-        bytes.collect()
-    }
 
     /// Each match is one, and what was moved is found from its beginning, whether it is long enough for an equal part or not.
     #[test]

@@ -110,10 +110,10 @@ impl Plan<'_> {
         if files.len() < 2 {
             return Ok(files.first().copied());
         }
-        let own = self.sketch(self.target, entry)?;
+        let own = self.sketch(self.target, entry)?.clone();
         let mut best = None;
         for file in files {
-            let common = own.common(&self.sketch(file.layer, self.index.entry(file))?);
+            let common = own.common(self.sketch(file.layer, self.index.entry(file))?);
             if best.is_none_or(|(most, _)| common > most) {
                 best = Some((common, file));
             }
@@ -121,7 +121,7 @@ impl Plan<'_> {
         Ok(best.map(|(_, file)| file))
     }
 
-    fn sketch(&mut self, layer: usize, entry: &Entry) -> io::Result<Sketch> {
+    fn sketch(&mut self, layer: usize, entry: &Entry) -> io::Result<&Sketch> {
         self.sketches.get(entry.digest, (self.layers[layer], entry.data_at, entry.length))
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How much two files have in common, without comparing them: each is known by a few of the hashes of all its short parts.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read as _};
 
@@ -55,13 +56,11 @@ impl Sketches {
         &mut self,
         digest: [u8; 32],
         (layer, offset, length): (&dyn ReadAt, u64, u64),
-    ) -> io::Result<Sketch> {
-        if let Some(known) = self.0.get(&digest) {
-            return Ok(known.clone());
-        }
-        let sketch = Sketch::of(layer, offset, length)?;
-        self.0.insert(digest, sketch.clone());
-        Ok(sketch)
+    ) -> io::Result<&Sketch> {
+        Ok(match self.0.entry(digest) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Sketch::of(layer, offset, length)?),
+        })
     }
 }
 
@@ -85,15 +84,8 @@ const fn mix(number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::tests::noise;
     use super::*;
-
-    fn noise(mut state: u32, length: usize) -> Vec<u8> {
-        let bytes = (0..length).map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        });
-        bytes.collect()
-    }
 
     fn sketch(bytes: &[u8]) -> Sketch {
         Sketch::of(&bytes.to_vec(), 0, bytes.len() as u64).unwrap()

@@ -38,6 +38,14 @@ fn round_trip(bases: &[Vec<u8>], targets: &[Vec<u8>], mode: Mode) -> (Vec<u8>, R
     (patch, report)
 }
 
+pub(super) fn noise(mut state: u32, length: usize) -> Vec<u8> {
+    let bytes = (0..length).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    bytes.collect()
+}
+
 /// Programs of different images have the same path.
 #[test]
 fn of_files_with_one_path_the_older_version_is_found() {
