@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers that travel as patches: those that the registry does not have are made of layers that it has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
@@ -10,7 +10,7 @@ use super::base;
 use super::error::PushError;
 use super::run::{MAX_QUERIES, Need, Present, Run};
 use super::target::Target;
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, BundlePatch};
 use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;
 use crate::registry::Repository;
@@ -94,22 +94,17 @@ impl Run<'_> {
         let searched = read.filter_map(|layer| self.bundle.base_layer(&layer.digest));
         let searches = searched.map(|layer| async move { (layer, self.find_layer(layer, own).await) });
         let results = stream::iter(searches).buffered(MAX_QUERIES).collect::<Vec<_>>().await;
-        let (mut bases, mut missing) = (BTreeMap::new(), Vec::new());
+        let (mut bases, mut missing, mut made_of) = (BTreeMap::new(), Vec::new(), None);
         for (layer, result) in results {
             if let Some(name) = result? {
                 bases.insert(layer.digest, (layer.size, self.repository(&name)));
                 continue;
             }
-            let made_of_it = wanted.iter().filter(|made| {
-                let alone = rebuild::work(patches, &BTreeSet::from([**made]));
-                alone.steps.iter().flat_map(|step| &step.read_first).any(|read| read.digest == layer.digest)
-            });
-            let made_of_it = made_of_it.copied().collect::<BTreeSet<_>>();
+            let made_of_it = made_of.get_or_insert_with(|| made_of_each(patches, wanted)).get(&layer.digest);
             let needing = targets.iter().filter(|target| {
                 let image = self.images.images.get(target.image);
-                image.is_some_and(|image| {
-                    image.closure.blobs.iter().any(|blob| made_of_it.contains(&blob.digest))
-                })
+                let blobs = image.into_iter().flat_map(|image| &image.closure.blobs);
+                blobs.into_iter().any(|blob| made_of_it.is_some_and(|made| made.contains(&blob.digest)))
             });
             let images = needing.flat_map(|target| target.references.clone()).collect();
             let expected = base::expected(layer, self.destination);
@@ -120,6 +115,18 @@ impl Run<'_> {
         }
         Err(PushError::Base { registry: self.destination.registry.clone(), missing })
     }
+}
+
+/// Which of the `wanted` layers are made of each layer that is read.
+fn made_of_each(patches: &[BundlePatch], wanted: &BTreeSet<Digest>) -> HashMap<Digest, BTreeSet<Digest>> {
+    let mut made_of = HashMap::<_, BTreeSet<_>>::new();
+    for made in wanted {
+        let alone = rebuild::work(patches, &BTreeSet::from([*made]));
+        for read in alone.steps.iter().flat_map(|step| &step.read_first) {
+            made_of.entry(read.digest).or_default().insert(*made);
+        }
+    }
+    made_of
 }
 
 /// What making the layers of one delivery takes.
