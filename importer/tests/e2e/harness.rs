@@ -70,7 +70,11 @@ pub(crate) fn try_run(program: &str, arguments: &[&str], input: Option<&str>) ->
 }
 
 pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> String {
-    let output = try_run(program, arguments, input);
+    text(program, arguments, &try_run(program, arguments, input))
+}
+
+/// What a program printed that succeeded.
+fn text(program: &str, arguments: &[&str], output: &Output) -> String {
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {}: {}\n{message}", arguments.join(" "), output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -85,13 +89,11 @@ fn kubectl_with(arguments: &[&str], input: Option<&str>) -> String {
     let begin = Instant::now();
     loop {
         let output = try_run("kubectl", arguments, input);
-        let message = String::from_utf8_lossy(&output.stderr);
-        if message.contains("Unable to connect to the server") && begin.elapsed() < TIMEOUT {
-            std::thread::sleep(Duration::from_secs(1));
-            continue;
+        let is_down = String::from_utf8_lossy(&output.stderr).contains("Unable to connect to the server");
+        if !is_down || begin.elapsed() >= TIMEOUT {
+            return text("kubectl", arguments, &output);
         }
-        assert!(output.status.success(), "kubectl {}: {}\n{message}", arguments.join(" "), output.status);
-        return String::from_utf8_lossy(&output.stdout).into_owned();
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 
