@@ -52,8 +52,9 @@ fn page(
          - krs queries the registry for signatures and SBOMs; the other programs do not. krs flushes the archive to the disk \
          before it reports that it is ready; the floor and the other programs do not.\n\
          - Updates with patches are those of `cargo xtask corpus --updates`: slim images of a point release of Debian before and \
-         after its security updates, a patch release of Python packages, a program in Go that was built again with a small change, and a build \
-         that changes nothing but times, each compressed as builders do. One round; krs has no recipes of earlier runs.\n\
+         after its security updates, a patch release of Python packages, a program in Go that was built again with a small \
+         change, and a build that changes nothing but times, each compressed as builders do. One round; krs has no recipes of \
+         earlier runs.\n\
          - The slow link is a forwarder that delays each byte by 25 ms in each direction, with 100 Mbit/s in each direction \
          for all connections together; opening a connection takes a round trip.\n"
     );

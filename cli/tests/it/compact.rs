@@ -263,6 +263,7 @@ fn of_two_runs_for_one_archive_the_second_ends_at_once() {
     assert!(!site.desk.path("v2.krs.tar.compact").exists(), "nothing is fetched or made");
     drop(journal);
     site.bundle("v2.krs.tar", &options).ok();
+    assert!(!site.desk.path("v2.krs.tar.compact").exists());
 }
 
 #[test]
